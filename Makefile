@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door.  "make help" lists what there is.
+
+BASE ?= 6.12
+export BASE KDIR TARBALL VERSION
+
+S := tools/series
+L := tools/lab
+# The tree that is built: of the base, or a copy of the user's.
+TREE := $(if $(KDIR),kdir,$(if $(TARBALL),tarball,$(BASE)))
+
+# Each target is a step of its own with progress of its own; nothing here may
+# run beside another, and "make" must not pass its own flags on to kernel make.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+unexport MAKEFLAGS MFLAGS
+
+.PHONY: all
+all: ## packages, source, series, kernel, boot, and a demonstration of guard regions
+	@echo "[1/5] packages" >&2; $(S)/packages --install
+	@echo "[2/5] source of $(if $(KDIR),$(KDIR),$(if $(TARBALL),$(TARBALL),$(BASE)))" >&2; $(if $(KDIR)$(TARBALL),:,test -f build/$(BASE)/linux/.git/guard/unpacked || $(S)/fetch $(BASE) >/dev/null)
+	@echo "[3/5] series" >&2; $(S)/apply $(BASE) >/dev/null
+	@echo "[4/5] kernel" >&2; $(L)/build $(TREE) fast >/dev/null
+	@echo "[5/5] demonstration" >&2; $(L)/demo $(TREE)
+
+.PHONY: apply
+apply: ## the series on the source, as git branch "series" in build/BASE/linux
+	@$(S)/packages --install
+	@$(S)/apply $(BASE)
+
+.PHONY: export
+export: ## the branch "series" back to patches/BASE and the files it adds
+	@$(S)/export $(BASE)
+
+.PHONY: check
+check: ## everything that must hold (ONLY="10 30" picks some), one summary
+	@$(S)/packages --install
+	@tools/check $(ONLY)
+
+.PHONY: selftests
+selftests: ## the user-space tests, static, into build/selftests/mm; no kernel tree needed
+	@tools/testing/selftests/build
+
+.PHONY: run-selftests
+run-selftests: selftests ## ... and run them on the kernel that is running
+	@tools/run-selftests
+
+.PHONY: points
+points: ## git am and patch -F0 on the base and on older upstream point releases
+	@$(S)/points $(BASE)
+
+.PHONY: audit
+audit: ## checkpatch, subjects, W=1 and sparse of each patch (FULL=1: build each prefix)
+	@$(S)/audit $(BASE)
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [BASE=6.12] [KDIR=tree | TARBALL=file], with TARGET one of:'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' Makefile | \
+		while IFS='	' read -r t d; do printf '  %-14s %s\n' "$$t" "$$d"; done

@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guard regions put in and taken out while other threads do their worst to
+ * the same memory. Loops are bounded by counts, not by time.
+ *
+ * What is asked in each round: install returns 0 (no restart code or other
+ * passing trouble gets out), and once it has returned 0, every page of the
+ * range is a guard and stays one until it is removed.
+ */
+#include "guard_storm.h"
+
+#include <sched.h>
+
+#define ROUNDS		40
+#define NPAGES		64
+
+/* A thread that repeats something beside the test until told to stop. */
+struct beside {
+	pthread_t thread;
+	void (*fn)(struct beside *b);
+	struct guard_map *map;
+	int stop;
+	int failed;		/* first errno of what should not fail */
+};
+
+static void *beside_run(void *arg)
+{
+	struct beside *b = arg;
+
+	while (!__atomic_load_n(&b->stop, __ATOMIC_RELAXED))
+		b->fn(b);
+	return NULL;
+}
+
+static bool beside_start(struct beside *b, struct guard_map *map,
+			 void (*fn)(struct beside *b))
+{
+	memset(b, 0, sizeof(*b));
+	b->map = map;
+	b->fn = fn;
+	return !pthread_create(&b->thread, NULL, beside_run, b);
+}
+
+static void beside_stop(struct beside *b)
+{
+	__atomic_store_n(&b->stop, 1, __ATOMIC_RELAXED);
+	pthread_join(b->thread, NULL);
+}
+
+static void beside_result(struct beside *b, int ret)
+{
+	if (ret && !b->failed)
+		b->failed = errno;
+}
+
+GUARD_FIXTURE(race, NPAGES);
+GUARD_VARIANTS_RW(race);
+
+/* One round of what is asked; 0 or the negative errno of the first trouble. */
+static int round_trip(char *base, size_t len)
+{
+	int ret = guard_install(base, len);
+
+	if (ret)
+		return ret;
+	if (pagemap_guards(base, len) != (int)(len / page_size()) ||
+	    !page_guarded(base) || !page_guarded(base + len - page_size()))
+		return -ENOTUNIQ;	/* not all are guards */
+	return guard_remove(base, len);
+}
+
+/* Rounds until one fails; what that one said, or 0 if none did. */
+static int round_trips(char *base, size_t len, int rounds)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < rounds && !ret; i++)
+		ret = round_trip(base, len);
+	return ret;
+}
+
+TEST_F(race, faults)
+{
+	struct guard_map map;
+	struct storm storm;
+
+	ASSERT_TRUE(map_make(&map, variant->backing, STORM_PAGES));
+	ASSERT_TRUE(storm_start(&storm, map.base, map.npages));
+	EXPECT_EQ(0, round_trips(map.base, map.size, ROUNDS));
+
+	/* And with guards that nobody takes away under the threads. */
+	EXPECT_EQ(0, guard_install(map.base, map.size));
+	EXPECT_TRUE(range_guarded(map.base, map.size));
+	EXPECT_EQ(STORM_PAGES, pagemap_guards(map.base, map.size));
+	storm_stop(&storm);
+	EXPECT_EQ(0, storm.wrong);
+	EXPECT_EQ(STORM_PAGES, pagemap_guards(map.base, map.size));
+	map_free(&map);
+}
+
+/* Discarding pages is no reason to lose a guard. */
+static void discard(struct beside *b)
+{
+	beside_result(b, madvise(b->map->base, b->map->size, MADV_DONTNEED));
+}
+
+TEST_F(race, discard)
+{
+	struct storm storm;
+	struct beside b;
+
+	ASSERT_TRUE(storm_start(&storm, self->map.base, self->map.npages));
+	ASSERT_TRUE(beside_start(&b, &self->map, discard));
+	EXPECT_EQ(0, round_trips(self->map.base, self->map.size, ROUNDS));
+	beside_stop(&b);
+	storm_stop(&storm);
+	EXPECT_EQ(0, b.failed);
+	EXPECT_EQ(0, storm.wrong);
+}
+
+/*
+ * The first half changes its protection all the time, so that the mapping is
+ * two VMAs or one, depending on when one looks.
+ */
+static void flip_protection(struct beside *b)
+{
+	beside_result(b, mprotect(b->map->base, b->map->size / 2, PROT_READ));
+	beside_result(b, mprotect(b->map->base, b->map->size / 2,
+				  PROT_READ | PROT_WRITE));
+}
+
+TEST_F(race, mprotect)
+{
+	struct beside b;
+
+	ASSERT_TRUE(beside_start(&b, &self->map, flip_protection));
+	EXPECT_EQ(0, round_trips(self->map.base, self->map.size, 4 * ROUNDS));
+	beside_stop(&b);
+	EXPECT_EQ(0, b.failed);
+}
+
+/*
+ * The same for guards in a child: an install beside a change of protection
+ * must leave the VMA in a state that makes fork copy its page tables. Each of
+ * many small mappings gets one guard while its other page is changed, then
+ * one fork tells of them all.
+ *
+ *   | flips | guard | gap | flips | guard | gap | ...
+ */
+#define NPAIRS		(NPAGES / 2)
+#define PAIR_ROUNDS	4
+
+struct pairs {
+	struct guard_map *map;
+	char *area;
+	int current;		/* whose protection flips now */
+	int flips;		/* how often it has, since it became that */
+	int stop;
+	int failed;
+};
+
+static char *pair_at(const struct pairs *p, int i)
+{
+	return p->area + 3 * i * page_size();
+}
+
+static void *pairs_flipper(void *arg)
+{
+	struct pairs *p = arg;
+
+	while (!__atomic_load_n(&p->stop, __ATOMIC_RELAXED)) {
+		int i = __atomic_load_n(&p->current, __ATOMIC_ACQUIRE);
+
+		if (mprotect(pair_at(p, i), page_size(), PROT_READ) ||
+		    mprotect(pair_at(p, i), page_size(),
+			     PROT_READ | PROT_WRITE))
+			p->failed = errno;
+		__atomic_add_fetch(&p->flips, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* Waits until the mapping's protection is being changed. */
+static void pairs_move_on(struct pairs *p, int i)
+{
+	__atomic_store_n(&p->current, i, __ATOMIC_RELEASE);
+	__atomic_store_n(&p->flips, 0, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&p->flips, __ATOMIC_ACQUIRE) < 2)
+		sched_yield();
+}
+
+static int child_checks_pairs(void *arg)
+{
+	const struct pairs *p = arg;
+	int i;
+
+	for (i = 0; i < NPAIRS; i++) {
+		char *guard = pair_at(p, i) + page_size();
+
+		if (pagemap_guards(guard, page_size()) != 1 ||
+		    !page_guarded(guard))
+			return 1;
+	}
+	return 0;
+}
+
+TEST_F(race, mprotect_and_fork)
+{
+	struct pairs p = { .map = &self->map };
+	size_t psize = page_size(), size = 3 * NPAIRS * psize;
+	int i, round, lost = 0;
+	pthread_t thread;
+	char *pair;
+
+	touch_init();
+	p.area = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	ASSERT_NE(MAP_FAILED, p.area);
+	for (round = 0; round < PAIR_ROUNDS && !lost; round++) {
+		/* Mappings that never had a guard. */
+		for (i = 0; i < NPAIRS; i++) {
+			pair = pair_at(&p, i);
+			ASSERT_EQ(pair, mmap(pair, 2 * psize, self->map.prot,
+					     self->map.flags | MAP_FIXED,
+					     self->map.fd, self->map.fd < 0 ?
+					     0 : 2 * i * psize));
+		}
+		if (!round)
+			ASSERT_EQ(0, pthread_create(&thread, NULL,
+						    pairs_flipper, &p));
+		for (i = 0; i < NPAIRS; i++) {
+			pairs_move_on(&p, i);
+			ASSERT_EQ(0, guard_install(pair_at(&p, i) + psize,
+						   psize));
+		}
+		lost = in_child(child_checks_pairs, &p);
+	}
+	EXPECT_EQ(0, lost);
+	__atomic_store_n(&p.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, p.failed);
+	munmap(p.area, size);
+}
+
+/*
+ * The mapping is moved away and back in the meantime. It is either there for
+ * the whole of an install or not at all.
+ */
+struct meeting {
+	pthread_barrier_t barrier;
+	struct guard_map *map;
+	char *elsewhere;
+	int failed;
+};
+
+static void *mover(void *arg)
+{
+	struct meeting *m = arg;
+	size_t size = m->map->size;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&m->barrier);
+		if (mremap(m->map->base, size, size, MREMAP_MAYMOVE |
+			   MREMAP_FIXED, m->elsewhere) != m->elsewhere ||
+		    mremap(m->elsewhere, size, size, MREMAP_MAYMOVE |
+			   MREMAP_FIXED, m->map->base) != m->map->base)
+			m->failed = errno;
+		pthread_barrier_wait(&m->barrier);
+	}
+	return NULL;
+}
+
+TEST_F(race, mremap)
+{
+	struct meeting m = { .map = &self->map };
+	pthread_t thread;
+	int i, ret;
+
+	m.elsewhere = mmap(NULL, self->map.size, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, m.elsewhere);
+	ASSERT_EQ(0, pthread_barrier_init(&m.barrier, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mover, &m));
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&m.barrier);
+		ret = guard_install(self->map.base, self->map.size);
+		pthread_barrier_wait(&m.barrier);
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_EQ(0, pagemap_guards(self->map.base,
+						    self->map.size));
+			continue;
+		}
+		EXPECT_EQ(NPAGES, pagemap_guards(self->map.base,
+						 self->map.size));
+		EXPECT_TRUE(page_guarded(self->map.base));
+		EXPECT_EQ(0, guard_remove(self->map.base, self->map.size));
+	}
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&m.barrier);
+	EXPECT_EQ(0, m.failed);
+	munmap(m.elsewhere, self->map.size);
+}
+
+/*
+ * Two threads install at once, over each other, in a mapping that nobody has
+ * touched yet: whatever an install has to make first, both of them make.
+ *
+ *   | first thread        |
+ *          |        second thread |
+ */
+static void *second_installer(void *arg)
+{
+	struct meeting *m = arg;
+	size_t third = NPAGES / 4;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&m->barrier);
+		if (guard_install(map_page(m->map, third),
+				  (NPAGES - third) * page_size()))
+			m->failed = errno;
+		pthread_barrier_wait(&m->barrier);
+		/* The other one checks, and makes everything new. */
+		pthread_barrier_wait(&m->barrier);
+	}
+	return NULL;
+}
+
+TEST_F(race, two_installers)
+{
+	struct meeting m = { .map = &self->map };
+	size_t first = (NPAGES - NPAGES / 4) * page_size();
+	pthread_t thread;
+	int i;
+
+	ASSERT_EQ(0, pthread_barrier_init(&m.barrier, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, second_installer, &m));
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&m.barrier);
+		EXPECT_EQ(0, guard_install(self->map.base, first));
+		pthread_barrier_wait(&m.barrier);
+		EXPECT_EQ(NPAGES, pagemap_guards(self->map.base,
+						 self->map.size));
+		EXPECT_EQ(self->map.base,
+			  mmap(self->map.base, self->map.size, self->map.prot,
+			       self->map.flags | MAP_FIXED, self->map.fd, 0));
+		pthread_barrier_wait(&m.barrier);
+	}
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&m.barrier);
+	EXPECT_EQ(0, m.failed);
+}
+
+/*
+ * A thread puts guard after guard; the child of a fork in the midst of that
+ * has every one whose install had returned by then.
+ */
+struct row {
+	struct guard_map map;
+	size_t done;
+	size_t at_fork;
+	int failed;
+};
+
+static void *row_installer(void *arg)
+{
+	struct row *row = arg;
+	size_t i;
+
+	for (i = 0; i < row->map.npages; i++) {
+		if (guard_install(map_page(&row->map, i), page_size()))
+			row->failed = errno;
+		__atomic_store_n(&row->done, i + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static int child_checks_row(void *arg)
+{
+	const struct row *row = arg;
+	size_t n = row->at_fork;
+
+	if (!n)
+		return 0;
+	return pagemap_guards(row->map.base, n * page_size()) == (int)n &&
+	       page_guarded(map_page(&row->map, n - 1)) ? 0 : 1;
+}
+
+TEST_F(race, fork)
+{
+	struct row row = { .done = 0 };
+	pthread_t thread;
+	int lost = 0;
+
+	ASSERT_TRUE(map_make(&row.map, variant->backing, 2048));
+	touch_init();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, row_installer, &row));
+	while (row.at_fork < row.map.npages && !lost) {
+		row.at_fork = __atomic_load_n(&row.done, __ATOMIC_ACQUIRE);
+		lost = in_child(child_checks_row, &row);
+	}
+	EXPECT_EQ(0, lost);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, row.failed);
+	EXPECT_EQ((int)row.map.npages,
+		  pagemap_guards(row.map.base, row.map.size));
+	map_free(&row.map);
+}
+
+/* What can happen to a file meanwhile: no page cache, but guards as ever. */
+FIXTURE(object) {
+	struct guard_map map;
+};
+
+FIXTURE_VARIANT(object) {
+	enum backing backing;
+};
+
+GUARD_VARIANT(object, shmem_private, SHMEM_PRIVATE);
+GUARD_VARIANT(object, shmem_shared, SHMEM_SHARED);
+GUARD_VARIANT(object, file_private, FILE_PRIVATE);
+GUARD_VARIANT(object, file_shared, FILE_SHARED);
+
+FIXTURE_SETUP(object)
+{
+	if (!guard_supported(variant->backing) ||
+	    !map_make(&self->map, variant->backing, NPAGES))
+		SKIP(return, "%s", guard_reason);
+}
+
+FIXTURE_TEARDOWN(object)
+{
+	map_free(&self->map);
+}
+
+static void cut_and_grow(struct beside *b)
+{
+	beside_result(b, ftruncate(b->map->write_fd, 0));
+	beside_result(b, ftruncate(b->map->write_fd, b->map->size));
+}
+
+static void *touch_all(void *arg)
+{
+	struct storm *storm = arg;
+	size_t i;
+
+	/* SIGBUS beyond the end is as it should be. */
+	while (!storm_over(storm))
+		for (i = 0; i < storm->npages; i++)
+			touch(storm->base + i * page_size(), TOUCH_WRITE);
+	return NULL;
+}
+
+TEST_F(object, truncate)
+{
+	struct storm storm = {
+		.base = self->map.base,
+		.npages = NPAGES,
+	};
+	pthread_t thread;
+	struct beside b;
+
+	page_size();
+	touch_init();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_all, &storm));
+	ASSERT_TRUE(beside_start(&b, &self->map, cut_and_grow));
+	EXPECT_EQ(0, round_trips(self->map.base, self->map.size, ROUNDS));
+	beside_stop(&b);
+	__atomic_store_n(&storm.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, b.failed);
+}
+
+static void punch_hole(struct beside *b)
+{
+	beside_result(b, fallocate(b->map->write_fd, FALLOC_FL_PUNCH_HOLE |
+				   FALLOC_FL_KEEP_SIZE, 0, b->map->size));
+}
+
+TEST_F(object, punch_hole)
+{
+	struct storm storm;
+	struct beside b;
+
+	if (fallocate(self->map.write_fd, FALLOC_FL_PUNCH_HOLE |
+		      FALLOC_FL_KEEP_SIZE, 0, self->map.size))
+		SKIP(return, "no holes in this file system");
+	ASSERT_TRUE(storm_start(&storm, self->map.base, NPAGES));
+	ASSERT_TRUE(beside_start(&b, &self->map, punch_hole));
+	EXPECT_EQ(0, round_trips(self->map.base, self->map.size, ROUNDS));
+	beside_stop(&b);
+	storm_stop(&storm);
+	EXPECT_EQ(0, b.failed);
+	EXPECT_EQ(0, storm.wrong);
+}
+
+/*
+ * Another thread asks for a huge page in place of the table that the guard
+ * is in; it may get it only while there is no guard.
+ */
+FIXTURE(huge) {
+	struct guard_map map;
+	size_t size;
+};
+
+FIXTURE_VARIANT(huge) {
+	enum backing backing;
+};
+
+GUARD_VARIANT(huge, anon_private, ANON_PRIVATE);
+GUARD_VARIANT(huge, shmem_private, SHMEM_PRIVATE);
+GUARD_VARIANT(huge, shmem_shared, SHMEM_SHARED);
+
+FIXTURE_SETUP(huge)
+{
+	self->size = huge_page_size();
+	if (!self->size)
+		SKIP(return, "no transparent huge pages in this kernel");
+	if (!guard_supported(variant->backing) ||
+	    !map_make_aligned(&self->map, variant->backing,
+			      self->size / page_size(), self->size))
+		SKIP(return, "%s", guard_reason);
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+	map_free(&self->map);
+}
+
+/* Fails most times: there is nothing to learn from it. */
+static void collapse(struct beside *b)
+{
+	madvise(b->map->base, b->map->size, MADV_COLLAPSE);
+}
+
+TEST_F(huge, collapse)
+{
+	size_t psize = page_size();
+	char *guard = map_page(&self->map, self->map.npages / 2);
+	struct beside b;
+	int i, j, gone = 0;
+
+	touch_init();
+	ASSERT_TRUE(beside_start(&b, &self->map, collapse));
+	for (i = 0; i < 2 * ROUNDS && !gone; i++) {
+		/* A private page, so that there is a table to begin with. */
+		touch(map_page(&self->map, i % 8), TOUCH_WRITE);
+		ASSERT_EQ(0, guard_install(guard, psize));
+		for (j = 0; j < 16 && !gone; j++)
+			gone = pagemap_guards(guard, psize) != 1;
+		EXPECT_TRUE(page_guarded(guard));
+		ASSERT_EQ(0, guard_remove(guard, psize));
+	}
+	EXPECT_EQ(0, gone);
+	beside_stop(&b);
+}
+
+GUARD_HARNESS_MAIN
