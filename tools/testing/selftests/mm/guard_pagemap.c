@@ -565,10 +565,13 @@ TEST(huge_page_around_guard)
 	EXPECT_EQ(1, scan(fd, &arg));
 	EXPECT_TRUE(regions_are(&map, regions, &guard, 1, PAGE_IS_GUARD));
 
-	for (i = 0; i < npages; i++)
-		if (!!(pagemap_entry(map_page(&map, i)) & PAGEMAP_BIT_GUARD) !=
-		    (i == middle))
+	for (i = 0; i < npages; i++) {
+		__u64 want = i == middle ? PAGEMAP_BIT_GUARD : 0;
+
+		if ((pagemap_entry(map_page(&map, i)) & PAGEMAP_BIT_GUARD) !=
+		    want)
 			break;
+	}
 	EXPECT_EQ(npages, i);
 
 	/* The whole of the second. */

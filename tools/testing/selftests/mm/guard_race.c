@@ -497,6 +497,148 @@ TEST_F(object, punch_hole)
 }
 
 /*
+ * A storm over one page, on other CPUs than the caller's: threads that take
+ * turns on one do not race.
+ */
+static bool storm_elsewhere(struct storm *storm, char *page)
+{
+	cpu_set_t mine, others;
+	bool apart = !sched_getaffinity(0, sizeof(others), &others) &&
+		     CPU_COUNT(&others) > 1;
+	bool started;
+	int cpu = 0;
+
+	if (apart) {
+		while (!CPU_ISSET(cpu, &others))
+			cpu++;
+		CPU_ZERO(&mine);
+		CPU_SET(cpu, &mine);
+		CPU_CLR(cpu, &others);
+		/* What the threads inherit. */
+		sched_setaffinity(0, sizeof(others), &others);
+	}
+	started = storm_start(storm, page, 1);
+	if (apart)
+		sched_setaffinity(0, sizeof(mine), &mine);
+	return started;
+}
+
+/*
+ * The object loses its pages while another mapping uses the one that the guard
+ * is in the place of. The kernel empties the page tables for the whole range
+ * first, and removes page by page then. A page that the other mapping has got
+ * back by that time is taken from it singly: another path, through all of the
+ * mappings again, and no reason to lose a guard either.
+ *
+ * The guard is on the last page, so that there is time for that.
+ */
+static int removals(struct guard_map *map, int (*remove)(struct guard_map *))
+{
+	size_t psize = page_size(), last = map->npages - 1;
+	char *guard = map_page(map, last), *other;
+	struct storm storm;
+	int i, ret;
+
+	other = mmap(NULL, map->size, PROT_READ, MAP_SHARED, map->fd, 0);
+	if (other == MAP_FAILED)
+		return -errno;
+	if (!storm_elsewhere(&storm, other + last * psize)) {
+		munmap(other, map->size);
+		return -EAGAIN;
+	}
+	ret = guard_install(guard, psize);
+	for (i = 0; i < ROUNDS / 2 && !ret; i++) {
+		/* What is in no page table at all needs no emptying. */
+		if (object_fill(map->write_fd, map->npages, OBJECT_SEED) ||
+		    touch(other, TOUCH_READ).signo)
+			ret = -EIO;
+		else
+			ret = remove(map);
+		if (!ret && (pagemap_guards(guard, psize) != 1 ||
+			     !page_guarded(guard)))
+			ret = -ENOTUNIQ;	/* no guard any more */
+	}
+	storm_stop(&storm);
+	munmap(other, map->size);
+	return ret;
+}
+
+static int remove_by_hole(struct guard_map *map)
+{
+	/*
+	 * Being written, the pages of a file have to be waited for when the
+	 * page tables are empty already. For shmem this does nothing.
+	 */
+	if (sync_file_range(map->write_fd, 0, map->size,
+			    SYNC_FILE_RANGE_WRITE))
+		return -errno;
+	return fallocate(map->write_fd, FALLOC_FL_PUNCH_HOLE |
+			 FALLOC_FL_KEEP_SIZE, 0, map->size) ? -errno : 0;
+}
+
+TEST_F(object, hole_in_other_mapping)
+{
+	if (fallocate(self->map.write_fd, FALLOC_FL_PUNCH_HOLE |
+		      FALLOC_FL_KEEP_SIZE, 0, self->map.size))
+		SKIP(return, "no holes in this file system");
+	EXPECT_EQ(0, removals(&self->map, remove_by_hole));
+}
+
+static int remove_by_truncate(struct guard_map *map)
+{
+	/*
+	 * Meanwhile the other mapping gets SIGBUS, so that only a fault that
+	 * came before that and takes its time brings a page back: rare.
+	 */
+	return ftruncate(map->write_fd, 0) ||
+	       ftruncate(map->write_fd, map->size) ? -errno : 0;
+}
+
+TEST_F(object, truncate_in_other_mapping)
+{
+	EXPECT_EQ(0, removals(&self->map, remove_by_truncate));
+}
+
+/* A write that goes around the page cache invalidates what is in there. */
+GUARD_FIXTURE(disk, NPAGES);
+GUARD_VARIANT(disk, file_private, FILE_PRIVATE);
+GUARD_VARIANT(disk, file_shared, FILE_SHARED);
+
+static int open_direct(struct guard_map *map)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", map->write_fd);
+	return open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+static int remove_by_direct_write(struct guard_map *map)
+{
+	int fd = open_direct(map), ret = 0;
+	char *buf = mmap(NULL, map->size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (fd < 0 || buf == MAP_FAILED ||
+	    pwrite(fd, buf, map->size, 0) != (ssize_t)map->size)
+		ret = -EIO;
+	if (buf != MAP_FAILED)
+		munmap(buf, map->size);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+TEST_F(disk, direct_write_in_other_mapping)
+{
+	int fd = open_direct(&self->map);
+
+	if (fd < 0)
+		SKIP(return, "no direct I/O in this file system");
+	close(fd);
+	EXPECT_EQ(0, removals(&self->map, remove_by_direct_write));
+}
+
+/*
  * Another thread asks for a huge page in place of the table that the guard
  * is in; it may get it only while there is no guard.
  */

@@ -39,6 +39,7 @@ struct uffdio_poison {
 	__u64 mode;
 	__s64 updated;
 };
+
 #define UFFDIO_POISON			_IOWR(0xAA, 0x08, struct uffdio_poison)
 #endif
 #ifndef UFFDIO_MOVE
@@ -49,6 +50,7 @@ struct uffdio_move {
 	__u64 mode;
 	__s64 move;
 };
+
 #define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES	((__u64)1 << 1)
 #define UFFDIO_MOVE			_IOWR(0xAA, 0x05, struct uffdio_move)
 #endif
