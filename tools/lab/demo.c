@@ -4,8 +4,9 @@
  * what came of it.  KTAP results come at the end, so that a harness can judge
  * it; the story is in KTAP's comments.
  *
- * Runs on any kernel without root; static, for the lab's guest.  The directory
- * for the file mapping is the first argument (default /mnt/ext4, then /tmp).
+ * Runs on any kernel without root; static, for the lab's guest.  The first
+ * argument is the directory for the file mapping (default /mnt/ext4, then /tmp);
+ * a second one, "gu", makes it a failure if the kernel lacks VM_MAYBE_GUARD.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,6 +25,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL	102
 #define MADV_GUARD_REMOVE	103
@@ -33,9 +37,10 @@
 #define GUARD		6	/* first page of the guard region */
 #define GUARD_PAGES	4
 #define PAGEMAP_GUARD	58
-#define STEPS		10
+#define STEPS		12
 
 static size_t page;
+static bool want_gu;
 static int step_nr, failures;
 static bool step_ok;
 static struct { const char *name; bool ok; } results[STEPS];
@@ -138,8 +143,8 @@ static int count_vmas(char *start, size_t len, bool show)
 	return count;
 }
 
-/* The VmFlags line of the VMA that @addr is in. */
-static void vmflags(char *addr, char *buf, size_t size)
+/* That line of smaps of the VMA that @addr is in. */
+static void smaps_line(char *addr, const char *name, char *buf, size_t size)
 {
 	uintptr_t lo, hi, at = (uintptr_t)addr;
 	FILE *f = fopen("/proc/self/smaps", "r");
@@ -152,13 +157,28 @@ static void vmflags(char *addr, char *buf, size_t size)
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &lo, &hi) == 2)
 			here = lo <= at && at < hi;
-		else if (here && !strncmp(line, "VmFlags:", 8)) {
+		else if (here && !strncmp(line, name, strlen(name))) {
 			line[strcspn(line, "\n")] = 0;
 			snprintf(buf, size, "%s", line);
 			break;
 		}
 	}
 	fclose(f);
+}
+
+static void vmflags(char *addr, char *buf, size_t size)
+{
+	smaps_line(addr, "VmFlags:", buf, size);
+}
+
+/* In KiB. */
+static size_t huge_mapped(char *addr)
+{
+	char line[512];
+	size_t size;
+
+	smaps_line(addr, "ShmemPmdMapped:", line, sizeof(line));
+	return sscanf(line, "ShmemPmdMapped: %zu", &size) == 1 ? size : 0;
 }
 
 /* One character for each page, from bit 58 of pagemap. */
@@ -260,6 +280,58 @@ static int file_map(const char *dir, char **map)
 	return fd;
 }
 
+static bool has_gu(char *addr)
+{
+	char flags[512];
+
+	vmflags(addr, flags, sizeof(flags));
+	return strstr(flags, " gu");
+}
+
+/* Two pieces of shared memory, each as large as a huge page and aligned. */
+static char *huge_map(size_t huge)
+{
+	char *room = mmap(NULL, 3 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("guard-demo", 0);
+	char *map;
+
+	if (room == MAP_FAILED || fd < 0 || ftruncate(fd, 2 * huge))
+		give_up("memfd");
+	map = (char *)(((uintptr_t)room + huge - 1) / huge * huge);
+	map = mmap(map, 2 * huge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (map == MAP_FAILED)
+		give_up("mmap of a memfd");
+	close(fd);
+	return map;
+}
+
+static int collapse(char *map, size_t len)
+{
+	int r, tries;
+
+	/* Pages that are busy for a moment make it fail. */
+	for (tries = 0; tries < 100; tries++) {
+		r = madvise(map, len, MADV_COLLAPSE);
+		if (!r || (errno != EAGAIN && errno != EBUSY))
+			break;
+		usleep(1000);
+	}
+	return r;
+}
+
+static size_t huge_page_size(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "r");
+	size_t size = 0;
+
+	if (f) {
+		if (fscanf(f, "%zu", &size) != 1)
+			size = 0;
+		fclose(f);
+	}
+	return size;
+}
+
 /* A neighbour of our own, so that no other mapping merges with the demo's. */
 static char *fenced_anon_map(void)
 {
@@ -280,6 +352,7 @@ static void demo(const char *dir)
 {
 	char picture[PAGES + 1], flags[512], *map, *other, *file;
 	int fd, vmas, pipe_fd[2], r;
+	size_t huge;
 	ssize_t n;
 
 	map = fenced_anon_map();
@@ -311,7 +384,9 @@ static void demo(const char *dir)
 		promise(!strstr(flags, " gu"), "and the mapping without one does not have it");
 	} else {
 		say("no \"gu\": this kernel has guard regions, but not the VM_MAYBE_GUARD");
-		say("flag that tells of them; it comes with the second part of the series");
+		say("flag that tells of them");
+		if (want_gu)
+			promise(false, "it should have it");
 	}
 	step_end("smaps");
 
@@ -354,6 +429,26 @@ static void demo(const char *dir)
 	promise(!r && !touch(guard_of(map), true), "still there after mprotect there and back");
 	step_end("survives");
 
+	step("VMAs with and without guards are merged");
+	other = fenced_anon_map();
+	memset(other, 'b', PAGES * page);
+	if (mprotect(other, PAGES / 2 * page, PROT_READ))
+		give_up("mprotect");
+	vmas = count_vmas(other, PAGES * page, true);
+	r = madvise(other + (PAGES - 2) * page, page, MADV_GUARD_INSTALL);
+	promise(vmas == 2 && !r, "%d VMAs, made so by mprotect; a guard in the second one", vmas);
+	if (want_gu)
+		promise(!has_gu(other) && has_gu(other + (PAGES - 1) * page),
+			"the second has \"gu\", the first has not");
+	if (mprotect(other, PAGES / 2 * page, PROT_READ | PROT_WRITE))
+		give_up("mprotect");
+	vmas = count_vmas(other, PAGES * page, true);
+	promise(vmas == 1, "%d VMA when the protection is the same again", vmas);
+	if (want_gu)
+		promise(has_gu(other), "and it has \"gu\"");
+	promise(!touch(other + (PAGES - 2) * page, false), "the guard is still there");
+	step_end("merge");
+
 	step("Removing it: madvise(..., 103)");
 	r = remove_guard(map);
 	promise(!r, "madvise(..., MADV_GUARD_REMOVE) = %d", r);
@@ -371,6 +466,8 @@ static void demo(const char *dir)
 	promise(!r, "a file in %s, mapped shared: MADV_GUARD_INSTALL = %d", dir, r);
 	vmas = count_vmas(file, PAGES * page, true);
 	promise(vmas == 1, "%d VMA", vmas);
+	if (want_gu)
+		promise(has_gu(file), "with \"gu\"");
 	promise_faults(guard_of(file), true, "write to it");
 	r = in_child(child_faults, file);
 	promise(r == 0, "the child of a fork %s", r == 0 ? "faults there too" : "does not fault");
@@ -382,6 +479,29 @@ static void demo(const char *dir)
 		"removed, the data is to be seen through the mapping again");
 	close(fd);
 	step_end("file");
+
+	step("Huge pages: not over a guard, but beside it");
+	huge = huge_page_size();
+	if (!huge) {
+		say("this kernel has no huge pages");
+	} else {
+		map = huge_map(huge);
+		memset(map, 'h', 2 * huge);
+		other = map + huge / 2;
+		r = madvise(other, page, MADV_GUARD_INSTALL);
+		promise(!r, "%zu KiB of shared memory, a guard in the first half: %d",
+			2 * huge / 1024, r);
+		r = collapse(map, huge);
+		promise(r == -1, "MADV_COLLAPSE of the first half is refused: %s",
+			r ? strerrorname_np(errno) : "no, it is not");
+		promise(!touch(other, false) && other[-1] == 'h' && other[page] == 'h',
+			"the guard is still there, and the data beside it");
+		r = collapse(map + huge, huge);
+		promise(!r && map[huge] == 'h', "MADV_COLLAPSE of the second half: %d", r);
+		promise(huge_mapped(map) * 1024 == huge, "%zu KiB of it are a huge page (smaps)",
+			huge_mapped(map));
+	}
+	step_end("collapse");
 }
 
 int main(int argc, char **argv)
@@ -393,6 +513,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	page = sysconf(_SC_PAGESIZE);
+	want_gu = argc > 2 && !strcmp(argv[2], "gu");
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
 	uname(&u);
