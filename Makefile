@@ -45,6 +45,30 @@ selftests: ## the user-space tests, static, into build/selftests/mm; no kernel t
 run-selftests: selftests ## ... and run them on the kernel that is running
 	@tools/run-selftests
 
+.PHONY: check-full
+check-full: ## ... and what takes longer: sanitizer kernels, the base's own tests, the fuzzer
+	@$(S)/packages --install
+	@CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
+
+.PHONY: mutants
+mutants: ## small wrong edits of the series, each of which the tests must find
+	@$(S)/packages --install
+	@$(S)/apply $(BASE) >/dev/null
+	@$(L)/mutants $(ONLY)
+
+.PHONY: litmus
+litmus: ## the locking against the kernel's memory model, with herd7
+	@$(S)/packages --install
+	@$(S)/apply $(BASE) >/dev/null
+	@$(L)/litmus
+
+.PHONY: kunit
+kunit: ## the KUnit tests, by the kernel's own kunit.py
+	@$(S)/packages --install
+	@$(S)/apply $(BASE) >/dev/null
+	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
+		--arch=x86_64 --kunitconfig=mm/tests --build_dir=$(CURDIR)/build/$(BASE)/kunit --jobs=$$(nproc)
+
 .PHONY: points
 points: ## git am and patch -F0 on the base and on older upstream point releases
 	@$(S)/points $(BASE)

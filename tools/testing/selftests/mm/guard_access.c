@@ -4,7 +4,7 @@
  * kernel, and what install and remove do to what is in the range.
  */
 #define _GNU_SOURCE
-#include "guard_util.h"
+#include "guard_system.h"
 
 #define NR_PAGES	24
 #define GUARD		9		/* first guarded page */
@@ -1030,26 +1030,13 @@ TEST(fault_does_not_fill_over_guard)
 	map_free(&m);
 }
 
-/* Writes a sysfs file; false if it cannot be. */
-static bool knob_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
-
 /*
  * Folios of 64 KiB: a fault fills sixteen pages at once, where all sixteen are
  * empty. Their switch is the system's: put back as it was.
  */
 FIXTURE(small_folio) {
 	struct guard_map map;
-	char was[32];
+	char was[128];
 	char path[128];
 };
 
@@ -1073,25 +1060,13 @@ FIXTURE_VARIANT_ADD(small_folio, shmem_shared) {
 
 FIXTURE_SETUP(small_folio)
 {
-	char text[256] = "", *from, *to;
-	FILE *f;
-
 	if (!guard_supported(variant->backing))
 		SKIP(return, "%s", guard_reason);
 	snprintf(self->path, sizeof(self->path),
 		 "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/%s",
 		 variant->knob);
-	f = fopen(self->path, "re");
-	if (!f)
+	if (!knob_read(self->path, self->was, sizeof(self->was)))
 		SKIP(return, "no folios of 64 KiB in this kernel");
-	if (!fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	fclose(f);
-	from = strchr(text, '[');
-	to = strchr(text, ']');
-	ASSERT_TRUE(from && to && to > from);
-	*to = '\0';
-	snprintf(self->was, sizeof(self->was), "%s", from + 1);
 	ASSERT_TRUE(map_make_aligned(&self->map, variant->backing, 48,
 				     64 * 1024));
 	if (!knob_write(self->path, variant->value))

@@ -4,14 +4,8 @@
  * page migration do to one, which is nothing.
  */
 #define _GNU_SOURCE
-#include "guard_util.h"
-
-#include <sys/swap.h>
-
-#define NR_PAGES	24
-#define GUARD		9		/* first guarded page */
-#define NR_GUARDS	4
-#define AFTER		(GUARD + NR_GUARDS)
+#include "guard_layout.h"
+#include "guard_system.h"
 
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
@@ -35,36 +29,10 @@ GUARD_VARIANT(object, file_private, FILE_PRIVATE);
 GUARD_VARIANT(object, file_shared, FILE_SHARED);
 GUARD_VARIANTS_RO(object);
 
-/*
- * Where every test starts from:
- *
- *     0            8   9      12   13          23
- *   | pages in use   | guards    | pages in use  |
- */
-static int populate_with_guards(struct guard_map *m)
-{
-	map_populate(m, 0, NR_PAGES);
-	return guard_install(map_page(m, GUARD), NR_GUARDS * page_size());
-}
-
-/* The pages in use hold what was written, or what is there by itself. */
-static bool outside_intact(struct guard_map *m)
-{
-	return map_populated_intact(m, 0, GUARD) &&
-	       map_populated_intact(m, AFTER, NR_PAGES - AFTER);
-}
-
 static bool outside_discarded(struct guard_map *m)
 {
 	return map_discarded(m, 0, GUARD) &&
 	       map_discarded(m, AFTER, NR_PAGES - AFTER);
-}
-
-/* Guards there, and none of the pages under them mapped. */
-static bool guards_survive(struct guard_map *m)
-{
-	return !range_present(map_page(m, GUARD), NR_GUARDS * page_size()) &&
-	       map_guarded(m, GUARD, NR_GUARDS);
 }
 
 /* Over everything, over nothing but guards, and over a part of them. */
@@ -501,34 +469,6 @@ TEST_F(advice, migration)
 	EXPECT_TRUE(outside_intact(m));
 }
 
-static bool knob_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
-
-static bool knob_read(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	n = read(fd, text, size - 1);
-	close(fd);
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return true;
-}
-
 /* Compaction migrates what it can; page tables with markers are no harm. */
 TEST_F(advice, compaction)
 {
@@ -574,14 +514,6 @@ FIXTURE_TEARDOWN_PARENT(ksm)
 	knob_write(KSM_KNOB("pages_to_scan"), self->scan);
 }
 
-static long ksm_scans(void)
-{
-	char text[32];
-
-	return knob_read(KSM_KNOB("full_scans"), text, sizeof(text)) ?
-	       atol(text) : -1;
-}
-
 TEST_F_TIMEOUT(ksm, merges_around, 120)
 {
 	struct guard_map *m = &self->map;
@@ -594,10 +526,9 @@ TEST_F_TIMEOUT(ksm, merges_around, 120)
 	ASSERT_EQ(0, madvise(m->base, m->size, MADV_MERGEABLE));
 
 	/* A page is merged in the second full scan that finds it. */
-	seen = ksm_scans();
+	seen = knob_number(KSM_KNOB("full_scans"));
 	ASSERT_LE(0, seen);
-	while (ksm_scans() < seen + 4)
-		usleep(1000);
+	ASSERT_TRUE(knob_reaches(KSM_KNOB("full_scans"), seen + 4, 3000));
 	EXPECT_TRUE(guards_survive(m));
 	for (i = 0; i < NR_PAGES; i++)
 		if (i < GUARD || i >= AFTER)
@@ -633,21 +564,7 @@ GUARD_VARIANT(collapse, shmem_private, SHMEM_PRIVATE);
 GUARD_VARIANT(collapse, shmem_shared, SHMEM_SHARED);
 GUARD_VARIANTS_RO(collapse);
 
-/* A page may be busy for a moment: -EAGAIN is for trying again. */
-static int collapse(void *addr, size_t len)
-{
-	int ret, tries;
-
-	for (tries = 0; tries < 100; tries++) {
-		ret = sys_advise(addr, len, MADV_COLLAPSE);
-		if (ret != -EAGAIN && ret != -EBUSY)
-			break;
-		usleep(1000);
-	}
-	return ret;
-}
-
-/* 0, or 1 with guard_reason set when it cannot be tested. */
+/* 0, 1 with guard_reason set when it cannot be tested, or -errno. */
 static int collapse_prepare(struct guard_map *m, enum backing b, size_t *hsz,
 			    size_t *per)
 {
@@ -669,21 +586,22 @@ static int collapse_prepare(struct guard_map *m, enum backing b, size_t *hsz,
 		m->prot = PROT_READ;
 	/* The second half is there to tell whether it can be done at all. */
 	map_populate(m, *per, *per);
-	ret = collapse(map_page(m, *per), *hsz);
-	if (ret) {
-		map_free(m);
-		guard_set_reason("MADV_COLLAPSE of such a mapping: %s",
-				 strerror(-ret));
+	ret = sys_collapse(map_page(m, *per), *hsz);
+	if (ret == -EINVAL) {
+		guard_set_reason("no MADV_COLLAPSE of such a mapping");
 		return 1;
 	}
-	return 0;
+	return ret;
 }
 
 FIXTURE_SETUP(collapse)
 {
-	if (collapse_prepare(&self->map, variant->backing, &self->hsz,
-			     &self->per))
+	int ret = collapse_prepare(&self->map, variant->backing, &self->hsz,
+				   &self->per);
+
+	if (ret > 0)
 		SKIP(return, "%s", guard_reason);
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(collapse)
@@ -764,9 +682,12 @@ GUARD_VARIANTS_RO(collapse_object);
 
 FIXTURE_SETUP(collapse_object)
 {
-	if (collapse_prepare(&self->map, variant->backing, &self->hsz,
-			     &self->per))
+	int ret = collapse_prepare(&self->map, variant->backing, &self->hsz,
+				   &self->per);
+
+	if (ret > 0)
 		SKIP(return, "%s", guard_reason);
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(collapse_object)
@@ -778,35 +699,27 @@ TEST_F_TIMEOUT(collapse_object, through_another_mapping, 120)
 {
 	struct guard_map *m = &self->map;
 	size_t at = self->per / 2;
-	char *p, *q;
+	char *view = object_view(m->fd, self->hsz);
 
-	p = mmap(NULL, 2 * self->hsz, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-		 -1, 0);
-	ASSERT_NE(MAP_FAILED, p);
-	q = (char *)(((uintptr_t)p + self->hsz - 1) / self->hsz * self->hsz);
-	q = mmap(q, self->hsz, PROT_READ, MAP_SHARED | MAP_FIXED, m->fd, 0);
-	ASSERT_NE(MAP_FAILED, q);
-	ASSERT_TRUE(range_readable(q, self->hsz));
+	ASSERT_NE(NULL, view);
+	ASSERT_TRUE(range_readable(view, self->hsz));
 
 	ASSERT_EQ(0, guard_install(map_page(m, at), page_size()));
-	EXPECT_EQ(0, collapse(q, self->hsz));
+	EXPECT_EQ(0, sys_collapse(view, self->hsz));
 	EXPECT_TRUE(nothing_collapsed(m, self->per, at));
 	EXPECT_TRUE(page_holds(map_page(m, at - 1), OBJECT_SEED + at - 1));
 	EXPECT_TRUE(page_holds(map_page(m, at + 1), OBJECT_SEED + at + 1));
 	EXPECT_TRUE(nothing_collapsed(m, self->per, at));
-	munmap(p, 2 * self->hsz);
+	munmap(view, self->hsz);
 }
 
 /*
- * Swap, in a file of the test's own: 64 pages and one for the header. The
- * walk of swapoff(2) meets the markers among the swapped pages.
+ * Swap, in a file of the test's own. The walk of swapoff(2) meets the markers
+ * among the swapped pages.
  */
-#define SWAP_PAGES	65
-
 FIXTURE(swap) {
 	struct guard_map map;
 	char path[PATH_MAX];
-	bool on;
 };
 
 FIXTURE_VARIANT(swap) {
@@ -821,78 +734,25 @@ GUARD_VARIANT(swap, file_private, FILE_PRIVATE);
 
 FIXTURE_SETUP(swap)
 {
-	char *page = calloc(1, page_size());
-	uint32_t *header = (uint32_t *)(page + 1024);
-	const char *dir = getenv("GUARD_TEST_DIR");
-	int fd, i;
-
-	ASSERT_NE(NULL, page);
-	if (!guard_supported(variant->backing))
+	if (!guard_supported(variant->backing) ||
+	    !map_make(&self->map, variant->backing, NR_PAGES))
 		SKIP(return, "%s", guard_reason);
-	if (geteuid())
-		SKIP(return, "needs root to swap");
-	/* The file needs a name to be swapped off by; this is the check. */
-	fd = local_file();
-	if (fd < 0)
+	ASSERT_EQ(0, stay_on_cpu());
+	if (!swap_on(self->path, sizeof(self->path), 64))
 		SKIP(return, "%s", guard_reason);
-	close(fd);
-	ASSERT_TRUE(map_make(&self->map, variant->backing, NR_PAGES));
-	snprintf(self->path, sizeof(self->path), "%s/guard-swap-XXXXXX",
-		 dir && *dir ? dir : ".");
-	fd = mkostemp(self->path, O_CLOEXEC);
-	ASSERT_LE(0, fd);
-
-	header[0] = 1;			/* version */
-	header[1] = SWAP_PAGES - 1;	/* last page */
-	memcpy(page + page_size() - 10, "SWAPSPACE2", 10);
-	for (i = 0; i < SWAP_PAGES; i++) {
-		ASSERT_EQ((ssize_t)page_size(), write(fd, page, page_size()));
-		memset(page, 0, page_size());
-	}
-	free(page);
-	ASSERT_EQ(0, fsync(fd));
-	close(fd);
-	/* Preferred to whatever else there is. */
-	if (swapon(self->path, SWAP_FLAG_PREFER | 0x7fff)) {
-		unlink(self->path);
-		SKIP(return, "cannot swap to a file here: %s", strerror(errno));
-	}
-	self->on = true;
 }
 
 FIXTURE_TEARDOWN_PARENT(swap)
 {
-	if (self->on)
-		swapoff(self->path);
-	if (self->path[0])
-		unlink(self->path);
-}
-
-static long range_swapped(struct guard_map *m, size_t first, size_t n)
-{
-	long count = 0;
-	size_t i;
-
-	/* Private pages: the page table says. Shared ones: it is empty. */
-	for (i = first; i < first + n; i++)
-		count += !page_present(map_page(m, i));
-	return count;
+	swap_off(self->path);
 }
 
 TEST_F_TIMEOUT(swap, pages_swapped_out, 120)
 {
 	struct guard_map *m = &self->map;
-	int tries;
 
 	ASSERT_EQ(0, populate_with_guards(m));
-	for (tries = 0; tries < 100; tries++) {
-		sys_advise(m->base, m->size, MADV_PAGEOUT);
-		if (range_swapped(m, 0, GUARD) == GUARD)
-			break;
-		usleep(10000);
-	}
-	if (range_swapped(m, 0, GUARD) == 0)
-		SKIP(return, "nothing was swapped out");
+	ASSERT_TRUE(pages_out(m, NR_PAGES - NR_GUARDS));
 	EXPECT_TRUE(guards_survive(m));
 
 	/* Install over swapped pages; the others come in again unharmed. */
@@ -908,19 +768,10 @@ TEST_F_TIMEOUT(swap, pages_swapped_out, 120)
 TEST_F_TIMEOUT(swap, swapoff_meets_guards, 120)
 {
 	struct guard_map *m = &self->map;
-	int tries;
 
 	ASSERT_EQ(0, populate_with_guards(m));
-	for (tries = 0; tries < 100; tries++) {
-		sys_advise(m->base, m->size, MADV_PAGEOUT);
-		if (range_swapped(m, 0, GUARD) == GUARD)
-			break;
-		usleep(10000);
-	}
-	if (range_swapped(m, 0, GUARD) == 0)
-		SKIP(return, "nothing was swapped out");
+	ASSERT_TRUE(pages_out(m, NR_PAGES - NR_GUARDS));
 	ASSERT_EQ(0, swapoff(self->path));
-	self->on = false;
 	EXPECT_TRUE(guards_survive(m));
 	EXPECT_TRUE(outside_intact(m));
 	ASSERT_EQ(0, guard_remove(m->base, m->size));

@@ -4,14 +4,10 @@
  * then. What is refused must leave the memory as it was.
  */
 #define _GNU_SOURCE
-#include "guard_util.h"
+#include "guard_layout.h"
+#include "guard_system.h"
 
 #include <time.h>
-
-#define NR_PAGES	24
-#define GUARD		9		/* first guarded page */
-#define NR_GUARDS	4
-#define AFTER		(GUARD + NR_GUARDS)
 
 #ifndef MAP_HUGETLB
 #define MAP_HUGETLB	0x40000
@@ -632,86 +628,21 @@ TEST(page_tables_are_freed)
  * allocation of the call is made to fail, for every N. -ENOMEM, no guard where
  * there was no room for one, and the next try works.
  */
-#define FAIL_PAGE_ALLOC	"/sys/kernel/debug/fail_page_alloc/"
-#define FAIL_SLAB	"/sys/kernel/debug/failslab/"
-
-FIXTURE(no_memory) {
-	struct guard_map map;
-	int fd;			/* fail-nth of this thread */
-};
-
-FIXTURE_VARIANT(no_memory) {
-	enum backing backing;
-};
-
-GUARD_VARIANTS_RW(no_memory);
-GUARD_VARIANTS_RO(no_memory);
-
-static bool knob_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
-
-/*
- * Four page tables that nothing else is in, wherever it starts: those at the
- * ends are shared with the neighbours, and stay from round to round.
- */
-#define NO_MEMORY_PAGES	2600
-
-FIXTURE_SETUP(no_memory)
-{
-	if (!guard_supported(variant->backing))
-		SKIP(return, "%s", guard_reason);
-	/* Allocations that may wait are left alone unless told otherwise. */
-	if (!knob_write(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ||
-	    !knob_write(FAIL_PAGE_ALLOC "min-order", "0"))
-		SKIP(return, "needs root, debugfs and CONFIG_FAIL_PAGE_ALLOC");
-	knob_write(FAIL_SLAB "ignore-gfp-wait", "N");
-	/* No stack trace of each on the console. */
-	knob_write(FAIL_PAGE_ALLOC "verbose", "0");
-	knob_write(FAIL_SLAB "verbose", "0");
-	self->fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (self->fd < 0)
-		SKIP(return, "no fail-nth: %s", strerror(errno));
-	ASSERT_TRUE(map_make(&self->map, variant->backing, NO_MEMORY_PAGES));
-}
-
-FIXTURE_TEARDOWN(no_memory)
-{
-	close(self->fd);
-	map_free(&self->map);
-	knob_write(FAIL_PAGE_ALLOC "ignore-gfp-wait", "Y");
-	knob_write(FAIL_PAGE_ALLOC "min-order", "1");
-	knob_write(FAIL_SLAB "ignore-gfp-wait", "Y");
-	knob_write(FAIL_PAGE_ALLOC "verbose", "2");
-	knob_write(FAIL_SLAB "verbose", "2");
-}
+NO_MEMORY_FIXTURE(no_memory, true)
 
 TEST_F_TIMEOUT(no_memory, install, 120)
 {
 	struct guard_map *m = &self->map;
+	int nth, ret, left, failed = 0;
 	bool used = true;
-	char text[16];
-	int nth, ret, failed = 0;
-	ssize_t n;
 
 	for (nth = 1; used && nth < 100; nth++) {
-		snprintf(text, sizeof(text), "%d", nth);
-		ASSERT_LT(0, pwrite(self->fd, text, strlen(text), 0));
+		ASSERT_TRUE(fail_nth(self->fd, nth));
 		ret = guard_install(m->base, m->size);
-		n = pread(self->fd, text, sizeof(text) - 1, 0);
-		ASSERT_LT(0, n);
-		text[n] = '\0';
-		/* What is left to count down: 0 when it did fail one. */
-		used = atoi(text) == 0;
-		ASSERT_LT(0, pwrite(self->fd, "0", 1, 0));
+		left = fail_nth_left(self->fd);
+		ASSERT_LE(0, left);
+		used = !left;
+		ASSERT_TRUE(fail_nth(self->fd, 0));
 
 		if (ret) {
 			EXPECT_EQ(-ENOMEM, ret);

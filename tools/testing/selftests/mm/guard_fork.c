@@ -4,14 +4,9 @@
  * mapping, and from then on each has its own.
  */
 #define _GNU_SOURCE
-#include "guard_util.h"
+#include "guard_layout.h"
 
 #include <sys/prctl.h>
-
-#define NR_PAGES	24
-#define GUARD		9		/* first guarded page */
-#define NR_GUARDS	4
-#define AFTER		(GUARD + NR_GUARDS)
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK	18
@@ -21,24 +16,6 @@
 GUARD_FIXTURE(fork, NR_PAGES)
 GUARD_VARIANTS_RW(fork);
 GUARD_VARIANTS_RO(fork);
-
-static int populate_with_guards(struct guard_map *m)
-{
-	map_populate(m, 0, NR_PAGES);
-	return guard_install(map_page(m, GUARD), NR_GUARDS * page_size());
-}
-
-static bool outside_intact(struct guard_map *m)
-{
-	return map_populated_intact(m, 0, GUARD) &&
-	       map_populated_intact(m, AFTER, NR_PAGES - AFTER);
-}
-
-static bool all_as_it_was(struct guard_map *m)
-{
-	return !range_present(map_page(m, GUARD), NR_GUARDS * page_size()) &&
-	       map_guarded(m, GUARD, NR_GUARDS) && outside_intact(m);
-}
 
 /*
  * What children find comes back as an exit status: 0, or a number that names

@@ -9,8 +9,6 @@
  */
 #include "guard_storm.h"
 
-#include <sched.h>
-
 #define ROUNDS		40
 #define NPAGES		64
 
@@ -144,102 +142,42 @@ TEST_F(race, mprotect)
  * must leave the VMA in a state that makes fork copy its page tables. Each of
  * many small mappings gets one guard while its other page is changed, then
  * one fork tells of them all.
- *
- *   | flips | guard | gap | flips | guard | gap | ...
  */
 #define NPAIRS		(NPAGES / 2)
 #define PAIR_ROUNDS	4
 
-struct pairs {
-	struct guard_map *map;
-	char *area;
-	int current;		/* whose protection flips now */
-	int flips;		/* how often it has, since it became that */
-	int stop;
-	int failed;
-};
-
-static char *pair_at(const struct pairs *p, int i)
-{
-	return p->area + 3 * i * page_size();
-}
-
-static void *pairs_flipper(void *arg)
-{
-	struct pairs *p = arg;
-
-	while (!__atomic_load_n(&p->stop, __ATOMIC_RELAXED)) {
-		int i = __atomic_load_n(&p->current, __ATOMIC_ACQUIRE);
-
-		if (mprotect(pair_at(p, i), page_size(), PROT_READ) ||
-		    mprotect(pair_at(p, i), page_size(),
-			     PROT_READ | PROT_WRITE))
-			p->failed = errno;
-		__atomic_add_fetch(&p->flips, 1, __ATOMIC_RELEASE);
-	}
-	return NULL;
-}
-
-/* Waits until the mapping's protection is being changed. */
-static void pairs_move_on(struct pairs *p, int i)
-{
-	__atomic_store_n(&p->current, i, __ATOMIC_RELEASE);
-	__atomic_store_n(&p->flips, 0, __ATOMIC_RELEASE);
-	while (__atomic_load_n(&p->flips, __ATOMIC_ACQUIRE) < 2)
-		sched_yield();
-}
-
 static int child_checks_pairs(void *arg)
 {
 	const struct pairs *p = arg;
-	int i;
+	size_t i;
 
-	for (i = 0; i < NPAIRS; i++) {
-		char *guard = pair_at(p, i) + page_size();
-
-		if (pagemap_guards(guard, page_size()) != 1 ||
-		    !page_guarded(guard))
+	for (i = 0; i < p->n; i++)
+		if (pagemap_guards(pair_guard(p, i), page_size()) != 1 ||
+		    !page_guarded(pair_guard(p, i)))
 			return 1;
-	}
 	return 0;
 }
 
 TEST_F(race, mprotect_and_fork)
 {
-	struct pairs p = { .map = &self->map };
-	size_t psize = page_size(), size = 3 * NPAIRS * psize;
-	int i, round, lost = 0;
-	pthread_t thread;
-	char *pair;
+	int round, lost = 0;
+	struct pairs p;
+	size_t i;
 
 	touch_init();
-	p.area = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
-	ASSERT_NE(MAP_FAILED, p.area);
+	ASSERT_TRUE(pairs_start(&p, &self->map, NPAIRS, flip_mprotect));
 	for (round = 0; round < PAIR_ROUNDS && !lost; round++) {
-		/* Mappings that never had a guard. */
-		for (i = 0; i < NPAIRS; i++) {
-			pair = pair_at(&p, i);
-			ASSERT_EQ(pair, mmap(pair, 2 * psize, self->map.prot,
-					     self->map.flags | MAP_FIXED,
-					     self->map.fd, self->map.fd < 0 ?
-					     0 : 2 * i * psize));
-		}
-		if (!round)
-			ASSERT_EQ(0, pthread_create(&thread, NULL,
-						    pairs_flipper, &p));
+		ASSERT_TRUE(pairs_map(&p));
 		for (i = 0; i < NPAIRS; i++) {
 			pairs_move_on(&p, i);
-			ASSERT_EQ(0, guard_install(pair_at(&p, i) + psize,
-						   psize));
+			ASSERT_EQ(0, guard_install(pair_guard(&p, i),
+						   page_size()));
 		}
 		lost = in_child(child_checks_pairs, &p);
 	}
 	EXPECT_EQ(0, lost);
-	__atomic_store_n(&p.stop, 1, __ATOMIC_RELAXED);
-	pthread_join(thread, NULL);
+	pairs_stop(&p);
 	EXPECT_EQ(0, p.failed);
-	munmap(p.area, size);
 }
 
 /*
@@ -496,30 +434,16 @@ TEST_F(object, punch_hole)
 	EXPECT_EQ(0, storm.wrong);
 }
 
-/*
- * A storm over one page, on other CPUs than the caller's: threads that take
- * turns on one do not race.
- */
+/* A storm over one page, on other CPUs than the caller's. */
 static bool storm_elsewhere(struct storm *storm, char *page)
 {
-	cpu_set_t mine, others;
-	bool apart = !sched_getaffinity(0, sizeof(others), &others) &&
-		     CPU_COUNT(&others) > 1;
+	struct cpu_split cpus;
 	bool started;
-	int cpu = 0;
 
-	if (apart) {
-		while (!CPU_ISSET(cpu, &others))
-			cpu++;
-		CPU_ZERO(&mine);
-		CPU_SET(cpu, &mine);
-		CPU_CLR(cpu, &others);
-		/* What the threads inherit. */
-		sched_setaffinity(0, sizeof(others), &others);
-	}
+	cpu_split_init(&cpus);
+	cpu_split_run_on(&cpus, &cpus.others);
 	started = storm_start(storm, page, 1);
-	if (apart)
-		sched_setaffinity(0, sizeof(mine), &mine);
+	cpu_split_run_on(&cpus, &cpus.mine);
 	return started;
 }
 

@@ -202,46 +202,37 @@ static int child_checks_guards(void *arg)
 }
 
 /*
- * Ranges that are empty at first: no page mapped and none in the page cache,
- * so that an access is a missing fault everywhere.
+ * What the tests are run on; prepare() says what the mapping is like at first,
+ * and leaves in @seed what its pages hold then. The tests arm it.
  */
-FIXTURE(uffd) {
-	struct guard_map map;
-	size_t psize;
-	char *source;
-	int fd;
-};
-
-FIXTURE_VARIANT(uffd) {
-	enum backing backing;
-};
-
-GUARD_VARIANT(uffd, anon_private, ANON_PRIVATE);
-GUARD_VARIANT(uffd, anon_shared, ANON_SHARED);
-GUARD_VARIANT(uffd, shmem_private, SHMEM_PRIVATE);
-GUARD_VARIANT(uffd, shmem_shared, SHMEM_SHARED);
-
-FIXTURE_SETUP(uffd)
-{
-	self->fd = -1;
-	self->psize = page_size();
-	if (!guard_supported(variant->backing) ||
-	    !map_make(&self->map, variant->backing, NPAGES))
-		SKIP(return, "%s", guard_reason);
-	if (self->map.write_fd >= 0) {
-		ASSERT_EQ(0, ftruncate(self->map.write_fd, 0));
-		ASSERT_EQ(0, ftruncate(self->map.write_fd, self->map.size));
+#define UFFD_FIXTURE(fixture_name, prepare)				\
+	FIXTURE(fixture_name) {						\
+		struct guard_map map;					\
+		size_t psize;						\
+		unsigned int seed;					\
+		char *source;						\
+		int fd;							\
+	};								\
+	FIXTURE_VARIANT(fixture_name) {					\
+		enum backing backing;					\
+	};								\
+	FIXTURE_SETUP(fixture_name)					\
+	{								\
+		self->fd = -1;						\
+		self->psize = page_size();				\
+		if (!guard_supported(variant->backing) ||		\
+		    !map_make(&self->map, variant->backing, NPAGES))	\
+			SKIP(return, "%s", guard_reason);		\
+		ASSERT_EQ(0, prepare(&self->map, &self->seed));		\
+		self->source = make_source(NPAGES);			\
+		ASSERT_NE(NULL, self->source);				\
+	}								\
+	FIXTURE_TEARDOWN(fixture_name)					\
+	{								\
+		if (self->fd >= 0)					\
+			close(self->fd);				\
+		map_free(&self->map);					\
 	}
-	self->source = make_source(NPAGES);
-	ASSERT_NE(NULL, self->source);
-}
-
-FIXTURE_TEARDOWN(uffd)
-{
-	if (self->fd >= 0)
-		close(self->fd);
-	map_free(&self->map);
-}
 
 #define ARM(mode, features) do {					\
 	self->fd = arm(&self->map, mode, features);			\
@@ -252,6 +243,25 @@ FIXTURE_TEARDOWN(uffd)
 #define MISSING		UFFDIO_REGISTER_MODE_MISSING
 #define WP		UFFDIO_REGISTER_MODE_WP
 #define MINOR		UFFDIO_REGISTER_MODE_MINOR
+
+/*
+ * Empty: no page mapped and none in the page cache, so that an access is a
+ * missing fault everywhere.
+ */
+static int empty(struct guard_map *map, unsigned int *seed)
+{
+	*seed = 0;
+	if (map->write_fd < 0)
+		return 0;
+	return ftruncate(map->write_fd, 0) ||
+	       ftruncate(map->write_fd, map->size);
+}
+
+UFFD_FIXTURE(uffd, empty)
+GUARD_VARIANT(uffd, anon_private, ANON_PRIVATE);
+GUARD_VARIANT(uffd, anon_shared, ANON_SHARED);
+GUARD_VARIANT(uffd, shmem_private, SHMEM_PRIVATE);
+GUARD_VARIANT(uffd, shmem_shared, SHMEM_SHARED);
 
 /* Of all accesses, only the one beside the guards is told to the monitor. */
 TEST_F(uffd, guard_faults_without_message)
@@ -798,43 +808,20 @@ TEST_F(uffd, mremap_keeps_guard)
  * Shared memory that is in the page cache and not in the page tables: an
  * access is a minor fault.
  */
-FIXTURE(minor) {
-	struct guard_map map;
-	size_t psize;
-	unsigned int seed;
-	int fd;
-};
+static int cached(struct guard_map *map, unsigned int *seed)
+{
+	*seed = OBJECT_SEED;
+	if (map->backing != ANON_SHARED)
+		return 0;
+	*seed = MEMORY_SEED;
+	map_populate(map, 0, NPAGES);
+	return sys_advise(map->base, map->size, MADV_DONTNEED);
+}
 
-FIXTURE_VARIANT(minor) {
-	enum backing backing;
-};
-
+UFFD_FIXTURE(minor, cached)
 GUARD_VARIANT(minor, anon_shared, ANON_SHARED);
 GUARD_VARIANT(minor, shmem_private, SHMEM_PRIVATE);
 GUARD_VARIANT(minor, shmem_shared, SHMEM_SHARED);
-
-FIXTURE_SETUP(minor)
-{
-	self->fd = -1;
-	self->psize = page_size();
-	if (!guard_supported(variant->backing) ||
-	    !map_make(&self->map, variant->backing, NPAGES))
-		SKIP(return, "%s", guard_reason);
-	self->seed = OBJECT_SEED;
-	if (variant->backing == ANON_SHARED) {
-		self->seed = MEMORY_SEED;
-		map_populate(&self->map, 0, NPAGES);
-		ASSERT_EQ(0, sys_advise(self->map.base, self->map.size,
-					MADV_DONTNEED));
-	}
-}
-
-FIXTURE_TEARDOWN(minor)
-{
-	if (self->fd >= 0)
-		close(self->fd);
-	map_free(&self->map);
-}
 
 TEST_F(minor, guard_faults_without_message)
 {

@@ -156,6 +156,20 @@ static inline int guard_remove(void *addr, size_t len)
 	return sys_advise(addr, len, MADV_GUARD_REMOVE);
 }
 
+/* A page may be busy for a moment, which is for trying again. */
+static inline int sys_collapse(void *addr, size_t len)
+{
+	int ret, tries;
+
+	for (tries = 0; tries < 100; tries++) {
+		ret = sys_advise(addr, len, MADV_COLLAPSE);
+		if (ret != -EAGAIN && ret != -EBUSY)
+			break;
+		usleep(1000);
+	}
+	return ret;
+}
+
 static inline int sys_mseal(void *addr, size_t len)
 {
 	return syscall(__NR_mseal, addr, len, 0UL) ? -errno : 0;
@@ -852,6 +866,30 @@ fail:
 	guard_set_reason("cannot make the mapping: %s", strerror(errno));
 	map_free(m);
 	return false;
+}
+
+/*
+ * The first @size bytes of the object mapped once more, shared and read-only,
+ * at a multiple of @size, which is a power of two. NULL on failure.
+ */
+static inline char *object_view(int fd, size_t size)
+{
+	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	char *q;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	q = (char *)(((uintptr_t)p + size - 1) / size * size);
+	if (mmap(q, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != q) {
+		munmap(p, 2 * size);
+		return NULL;
+	}
+	/* Nothing else stays. */
+	if (q > p)
+		munmap(p, q - p);
+	munmap(q + size, p + size - q);
+	return q;
 }
 
 /* Nobody has the object open for writing from here on. */

@@ -5,43 +5,14 @@
  * with the memory itself.
  */
 #define _GNU_SOURCE
-#include "guard_util.h"
+#include "guard_layout.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
 
-#define NR_PAGES	24
-#define GUARD		9		/* first guarded page */
-#define NR_GUARDS	4
-#define AFTER		(GUARD + NR_GUARDS)
-
 GUARD_FIXTURE(vma, NR_PAGES)
 GUARD_VARIANTS_RW(vma);
 GUARD_VARIANTS_RO(vma);
-
-/*
- * Where every test starts from:
- *
- *     0            8   9      12   13          23
- *   | pages in use   | guards    | pages in use  |
- */
-static int populate_with_guards(struct guard_map *m)
-{
-	map_populate(m, 0, NR_PAGES);
-	return guard_install(map_page(m, GUARD), NR_GUARDS * page_size());
-}
-
-static bool outside_intact(struct guard_map *m)
-{
-	return map_populated_intact(m, 0, GUARD) &&
-	       map_populated_intact(m, AFTER, NR_PAGES - AFTER);
-}
-
-static bool all_as_it_was(struct guard_map *m)
-{
-	return !range_present(map_page(m, GUARD), NR_GUARDS * page_size()) &&
-	       map_guarded(m, GUARD, NR_GUARDS) && outside_intact(m);
-}
 
 /*
  * What map_populate() left in @n pages from page @first of the mapping, now
