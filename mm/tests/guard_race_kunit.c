@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guards that are installed while retract_page_tables() is at work.
+ *
+ * Between its look at the VMA without locks, which is a hint, and the one under
+ * the PTE lock, which decides, it tells the MMU notifiers. So a notifier of the
+ * mm is in the gap, each time, and can have a guard installed there: what would
+ * be a race that nobody wins on purpose is an ordinary test. The other end of
+ * the notification comes when the page table is gone.
+ *
+ * There are two mappings of one file in one mm. MADV_COLLAPSE of the second one
+ * makes the page cache huge, and then retracts the page table of the first.
+ */
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/file.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/shmem_fs.h>
+#include <linux/swapops.h>
+#include <linux/uaccess.h>
+#include <linux/vma_flags.h>
+
+#include "../internal.h"
+
+/* Where nothing else is in an mm that has just been made. */
+#define SEEN_ADDR	((unsigned long)SZ_1G)
+#define COLLAPSED_ADDR	(SEEN_ADDR + SZ_64M)
+/* Some page in the middle. */
+#define GUARD_ADDR	(SEEN_ADDR + 17 * PAGE_SIZE)
+
+enum guard_race_when {
+	GUARD_NEVER,
+	GUARD_BEFORE,
+	GUARD_BETWEEN_LOOKS,
+	GUARD_AFTER,
+};
+
+struct guard_race {
+	struct mmu_notifier notifier;
+	struct file *file;
+	struct task_struct *collapser;
+	enum guard_race_when when;
+	/* Calls of the notifier for the page table of SEEN_ADDR. */
+	int started, ended;
+
+	/*
+	 * The notifier is called with the i_mmap lock held, inside of which the
+	 * mmap lock is not to be taken. So another thread does the install.
+	 */
+	struct mm_struct *mm;
+	bool quit;
+	int install_ret;
+	struct completion go;
+	struct completion done;
+};
+
+static int guard_race_installer(void *data)
+{
+	struct guard_race *race = data;
+
+	wait_for_completion(&race->go);
+	if (!race->quit)
+		race->install_ret = do_madvise(race->mm, GUARD_ADDR, PAGE_SIZE,
+					       MADV_GUARD_INSTALL);
+	complete_all(&race->done);
+	return 0;
+}
+
+static void guard_race_install(struct guard_race *race)
+{
+	complete(&race->go);
+	wait_for_completion(&race->done);
+}
+
+/* Is this retract_page_tables()? Others go page by page, or by the VMA. */
+static bool guard_race_is_retraction(struct guard_race *race,
+				     const struct mmu_notifier_range *range)
+{
+	return current == race->collapser &&
+		range->event == MMU_NOTIFY_CLEAR &&
+		range->start == SEEN_ADDR &&
+		range->end == SEEN_ADDR + HPAGE_PMD_SIZE;
+}
+
+static int guard_race_start(struct mmu_notifier *notifier,
+			    const struct mmu_notifier_range *range)
+{
+	struct guard_race *race = container_of(notifier, struct guard_race,
+					       notifier);
+
+	if (guard_race_is_retraction(race, range) && !race->started++ &&
+	    race->when == GUARD_BETWEEN_LOOKS)
+		guard_race_install(race);
+	return 0;
+}
+
+static void guard_race_end(struct mmu_notifier *notifier,
+			   const struct mmu_notifier_range *range)
+{
+	struct guard_race *race = container_of(notifier, struct guard_race,
+					       notifier);
+
+	if (guard_race_is_retraction(race, range) && !race->ended++ &&
+	    race->when == GUARD_AFTER)
+		guard_race_install(race);
+}
+
+static const struct mmu_notifier_ops guard_race_ops = {
+	.invalidate_range_start	= guard_race_start,
+	.invalidate_range_end	= guard_race_end,
+};
+
+static void guard_race_put_file(void *data)
+{
+	fput(data);
+}
+
+static void guard_race_unregister(void *data)
+{
+	struct guard_race *race = data;
+
+	mmu_notifier_unregister(&race->notifier, race->mm);
+}
+
+static void guard_race_stop_installer(void *data)
+{
+	struct guard_race *race = data;
+
+	/* It has installed, or never will. */
+	race->quit = true;
+	complete(&race->go);
+	wait_for_completion(&race->done);
+}
+
+static void guard_race_map(struct kunit *test, struct file *file,
+			   unsigned long addr, unsigned long flags)
+{
+	unsigned long at, offset;
+	char c;
+
+	at = kunit_vm_mmap(test, file, addr, HPAGE_PMD_SIZE,
+			   PROT_READ | PROT_WRITE,
+			   flags | MAP_FIXED_NOREPLACE, 0);
+	KUNIT_ASSERT_EQ(test, at, addr);
+
+	/* To read leaves a private mapping without pages of its own. */
+	for (offset = 0; offset < HPAGE_PMD_SIZE; offset += PAGE_SIZE)
+		KUNIT_ASSERT_EQ(test, 0,
+				get_user(c, (char __user *)(addr + offset)));
+}
+
+/* The page table that SEEN_ADDR has now, if any. */
+static pgtable_t guard_race_table(struct kunit *test)
+{
+	struct guard_race *race = test->priv;
+	pmd_t *pmd = mm_find_pmd(race->mm, SEEN_ADDR);
+	pmd_t pmdval;
+
+	KUNIT_ASSERT_NOT_NULL(test, pmd);
+	pmdval = pmdp_get_lockless(pmd);
+	if (!pmd_present(pmdval) || pmd_leaf(pmdval))
+		return NULL;
+	return pmd_pgtable(pmdval);
+}
+
+/* The number of guards in the range of the first mapping. */
+static int guard_race_guards(struct kunit *test)
+{
+	struct guard_race *race = test->priv;
+	unsigned long addr;
+	int guards = 0;
+
+	if (!guard_race_table(test))
+		return 0;
+	for (addr = SEEN_ADDR; addr < SEEN_ADDR + HPAGE_PMD_SIZE;
+	     addr += PAGE_SIZE) {
+		pte_t *pte = pte_offset_map(mm_find_pmd(race->mm, addr), addr);
+
+		KUNIT_ASSERT_NOT_NULL(test, pte);
+		guards += is_guard_pte_marker(ptep_get_lockless(pte));
+		pte_unmap(pte);
+	}
+	return guards;
+}
+
+static void guard_race_run(struct kunit *test, enum guard_race_when when)
+{
+	const unsigned long *flags = test->param_value;
+	struct guard_race *race;
+	struct task_struct *installer;
+	struct vm_area_struct *vma;
+	pgtable_t before, after;
+	int retracted;
+
+	if (!has_transparent_hugepage())
+		kunit_skip(test, "no huge pages on this machine");
+
+	race = kunit_kzalloc(test, sizeof(*race), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, race);
+	test->priv = race;
+	race->notifier.ops = &guard_race_ops;
+	race->collapser = current;
+	race->when = when;
+	init_completion(&race->go);
+	init_completion(&race->done);
+
+	race->file = shmem_file_setup("guard_race", HPAGE_PMD_SIZE,
+				      VM_NORESERVE);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, race->file);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
+				guard_race_put_file, race->file));
+	guard_race_map(test, race->file, COLLAPSED_ADDR, MAP_SHARED);
+	guard_race_map(test, race->file, SEEN_ADDR, *flags);
+
+	race->mm = current->mm;
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&race->notifier,
+						       race->mm));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
+				guard_race_unregister, race));
+	installer = kthread_run(guard_race_installer, race, "guard_race");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, installer);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
+				guard_race_stop_installer, race));
+
+	before = guard_race_table(test);
+	KUNIT_ASSERT_NOT_NULL(test, before);
+	if (when == GUARD_BEFORE)
+		guard_race_install(race);
+	KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, COLLAPSED_ADDR,
+					    HPAGE_PMD_SIZE, MADV_COLLAPSE));
+	after = guard_race_table(test);
+	KUNIT_EXPECT_EQ(test, 0, race->install_ret);
+	KUNIT_EXPECT_EQ(test, when != GUARD_NEVER, guard_race_guards(test));
+
+	/* All but GUARD_BEFORE get as far as the notifier; once. */
+	if (when != GUARD_BEFORE) {
+		KUNIT_EXPECT_EQ(test, 1, race->started);
+		KUNIT_EXPECT_EQ(test, 1, race->ended);
+	}
+
+	/* A new table, for the guard that came after, can be at the old place. */
+	retracted = when == GUARD_NEVER || when == GUARD_AFTER;
+	if (!retracted)
+		KUNIT_EXPECT_PTR_EQ(test, before, after);
+	else if (when == GUARD_NEVER)
+		KUNIT_EXPECT_NULL(test, after);
+	else
+		KUNIT_EXPECT_NOT_NULL(test, after);
+
+	/* What keeps the table is the flag, and not an anon_vma. */
+	mmap_read_lock(race->mm);
+	vma = vma_lookup(race->mm, SEEN_ADDR);
+	KUNIT_EXPECT_NOT_NULL(test, vma);
+	if (vma) {
+		KUNIT_EXPECT_NULL(test, vma->anon_vma);
+		KUNIT_EXPECT_EQ(test, when != GUARD_NEVER,
+				vma_flag_test_atomic(vma, VM_MAYBE_GUARD_BIT));
+	}
+	mmap_read_unlock(race->mm);
+}
+
+static void race_no_guard(struct kunit *test)
+{
+	guard_race_run(test, GUARD_NEVER);
+}
+
+static void race_before(struct kunit *test)
+{
+	guard_race_run(test, GUARD_BEFORE);
+}
+
+static void race_between_looks(struct kunit *test)
+{
+	guard_race_run(test, GUARD_BETWEEN_LOOKS);
+}
+
+static void race_after(struct kunit *test)
+{
+	guard_race_run(test, GUARD_AFTER);
+}
+
+static const unsigned long guard_race_flags[] = { MAP_SHARED, MAP_PRIVATE };
+
+static void guard_race_describe(const unsigned long *flags, char *desc)
+{
+	strscpy(desc, *flags == MAP_SHARED ? "shared" : "private",
+		KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(guard_race, guard_race_flags, guard_race_describe);
+
+static struct kunit_case guard_race_cases[] = {
+	KUNIT_CASE_PARAM(race_no_guard, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_before, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_between_looks, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
+	{}
+};
+
+static struct kunit_suite guard_race_suite = {
+	.name = "mm_guard_race",
+	.test_cases = guard_race_cases,
+};
+
+kunit_test_suites(&guard_race_suite);
