@@ -32,10 +32,9 @@
 				 VM_MAYBE_GUARD)
 
 /*
- * Flags that can be set by vma_flag_set_atomic(). For each of them it has to be
- * right that others see it late or not at all, unless they hold a lock that
- * orders them behind the setter; and that nobody but the setter holds the mmap
- * lock for writing meanwhile. Not more than one at a time, see there.
+ * Flags that can be set by vma_flag_set_atomic(), one at a time. Of each of them
+ * it has to be harmless if others see it late, unless they hold a lock that
+ * orders them behind the setter.
  */
 #define VM_ATOMIC_SET_ALLOWED	VM_MAYBE_GUARD
 
@@ -55,9 +54,9 @@
  * between their read of the flags and their write, and would overwrite the bit.
  *
  * Others read the flags as a whole and without precaution. That is no more than
- * a data race on one bit, which they see before or after; KCSAN takes it for
- * harmless while exactly one bit changes. Hence one bit a call, and no set of
- * flags that have to be seen together.
+ * a data race on one bit, which they see before or after. With KCSAN_PERMISSIVE
+ * it is taken for harmless while exactly one bit changes. Hence one bit a call,
+ * and no set of flags that have to be seen together.
  *
  * No ordering is implied. Who has to see the flag once something else is there
  * to be seen needs a lock: see file_backed_vma_is_retractable().
