@@ -376,7 +376,8 @@ static inline bool op_parse(struct op *op, char *line)
 		if (!op_parse_field(op, word, value + 1))
 			return false;
 	}
-	return op->p < HUGE_PAGES && op->to < HUGE_PAGES;
+	/* A range without a page may begin where the arena ends. */
+	return op->p < HUGE_PAGES && op->to <= HUGE_PAGES;
 }
 
 /* Random numbers, the same everywhere. */
