@@ -24,7 +24,7 @@
 
 /* In seconds: how long one operation may take before it is called hung. */
 #define WATCHDOG	60
-/* In seconds: what still runs so long after a SIGKILL is stuck in the kernel. */
+/* In seconds: what still runs so long after a SIGKILL is stuck for good. */
 #define KILL_WAIT	10
 /*
  * How often a failing sequence is tried again to make it shorter: less often as
@@ -1329,7 +1329,7 @@ static bool do_mremap(struct arena *a, const struct op *op)
 	else if (op->odd == ODD_START || !m)
 		want = WANT(EINVAL);
 	else if (!is_mapped(a, p))
-		/* What is looked at first is nobody's business. */
+		/* Which of the two is found first is up to the kernel. */
 		want = WANT(EFAULT) | (overlap ? WANT(EINVAL) : 0);
 	else if (fixed && overlap)
 		want = WANT(EINVAL);
@@ -2439,7 +2439,7 @@ run_process(const struct fuzz_program *prog, struct report *report)
 		run_thread(a[0]);
 		_exit(report->failed);
 	}
-	/* Nor do the stacks fit. */
+	/* Stacks that are too large to be put into an arena's hole. */
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 2 * HUGE_PAGES * page_size());
 	for (i = 0; i < prog->threads; i++)
