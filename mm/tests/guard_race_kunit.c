@@ -137,6 +137,12 @@ static void guard_race_stop_installer(void *data)
 	wait_for_completion(&race->done);
 }
 
+static void guard_race_at_exit(struct kunit *test, kunit_action_t *action,
+			       void *data)
+{
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, action, data));
+}
+
 static void guard_race_map(struct kunit *test, struct file *file,
 			   unsigned long addr, unsigned long flags)
 {
@@ -215,20 +221,17 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	race->file = shmem_file_setup("guard_race", HPAGE_PMD_SIZE,
 				      VM_NORESERVE);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, race->file);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				guard_race_put_file, race->file));
+	guard_race_at_exit(test, guard_race_put_file, race->file);
 	guard_race_map(test, race->file, COLLAPSED_ADDR, MAP_SHARED);
 	guard_race_map(test, race->file, SEEN_ADDR, *flags);
 
 	race->mm = current->mm;
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&race->notifier,
 						       race->mm));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				guard_race_unregister, race));
+	guard_race_at_exit(test, guard_race_unregister, race);
 	installer = kthread_run(guard_race_installer, race, "guard_race");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, installer);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				guard_race_stop_installer, race));
+	guard_race_at_exit(test, guard_race_stop_installer, race);
 
 	before = guard_race_table(test);
 	KUNIT_ASSERT_NOT_NULL(test, before);

@@ -347,6 +347,7 @@ static const char * const knob_names[] = {
 	/* Holes are no matter; the control must not depend on them. */
 	THP "khugepaged/max_ptes_none",
 };
+
 static const char * const knob_hurry[] = {
 	"madvise", "advise", "10", "10", "1000000", "511",
 };

@@ -104,7 +104,7 @@ static inline bool flag_supported(void)
 	set = !guard_install(m.base, m.size) && flag_set(m.base);
 	map_free(&m);
 	if (!set)
-		guard_set_reason("no VM_MAYBE_GUARD in this kernel: no gu in smaps after an install");
+		guard_set_reason("no VM_MAYBE_GUARD in this kernel (gu in smaps)");
 	return set;
 }
 
