@@ -51,10 +51,10 @@ check-full: ## ... and what takes longer: sanitizer kernels, the base's own test
 	@CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
 
 .PHONY: mutants
-mutants: ## small wrong edits of the series, each of which the tests must find
+mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
-	@$(L)/mutants $(ONLY)
+	@$(L)/mutants $(BASE) $(ONLY)
 
 .PHONY: litmus
 litmus: ## the locking against the kernel's memory model, with herd7
