@@ -48,7 +48,7 @@ run-selftests: selftests ## ... and run them on the kernel that is running
 .PHONY: check-full
 check-full: ## ... and what takes longer: sanitizer kernels, the base's own tests, the fuzzer
 	@$(S)/packages --install
-	@CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
+	@CHECK_TIMEOUT=14400 CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
 
 .PHONY: mutants
 mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
