@@ -124,14 +124,25 @@ static bool monitor_start(struct monitor *mon, int fd)
 	       !pthread_create(&mon->thread, NULL, monitor_run, mon);
 }
 
-static void monitor_stop(struct monitor *mon)
+/* It has dealt with all that it has read; from now on who faults waits. */
+static void monitor_join(struct monitor *mon)
 {
 	close(mon->stop[1]);
 	pthread_join(mon->thread, NULL);
+}
+
+static void monitor_free(struct monitor *mon)
+{
 	close(mon->stop[0]);
 	if (mon->child_fd >= 0)
 		close(mon->child_fd);
 	munmap(mon->page, page_size());
+}
+
+static void monitor_stop(struct monitor *mon)
+{
+	monitor_join(mon);
+	monitor_free(mon);
 }
 
 /* Pages to copy from. */
@@ -777,11 +788,13 @@ TEST_F(uffd, fork_event_keeps_guard)
 	ASSERT_TRUE(monitor_start(&mon, self->fd));
 
 	EXPECT_EQ(0, in_child(child_checks_guards, &self->map));
+	EXPECT_TRUE(guards_stand(&self->map));
+	/* The event may be read, and fork() be done, before child_fd is set. */
+	monitor_join(&mon);
 	EXPECT_LE(0, mon.child_fd);
 	EXPECT_FALSE(uffd_has_message(mon.child_fd));
 	EXPECT_EQ(0, monitor_messages(&mon));
-	EXPECT_TRUE(guards_stand(&self->map));
-	monitor_stop(&mon);
+	monitor_free(&mon);
 }
 
 /* Moved away from its registration, the range takes its guards along. */
