@@ -19,10 +19,8 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
-#include <linux/shmem_fs.h>
 #include <linux/swapops.h>
 #include <linux/uaccess.h>
-#include <linux/vma_flags.h>
 
 #include "../internal.h"
 
@@ -161,6 +159,21 @@ static void guard_race_map(struct kunit *test, struct file *file,
 	(void)c;
 }
 
+/* Shared anonymous memory is a file of shmem; have it for the other mapping. */
+static void guard_race_get_file(struct kunit *test)
+{
+	struct guard_race *race = test->priv;
+	struct vm_area_struct *vma;
+
+	mmap_read_lock(race->mm);
+	vma = vma_lookup(race->mm, COLLAPSED_ADDR);
+	if (vma && vma->vm_file)
+		race->file = get_file(vma->vm_file);
+	mmap_read_unlock(race->mm);
+	KUNIT_ASSERT_NOT_NULL(test, race->file);
+	guard_race_at_exit(test, guard_race_put_file, race->file);
+}
+
 /* The page table that SEEN_ADDR has now, if any. */
 static pgtable_t guard_race_table(struct kunit *test)
 {
@@ -218,14 +231,11 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	init_completion(&race->go);
 	init_completion(&race->done);
 
-	race->file = shmem_file_setup("guard_race", HPAGE_PMD_SIZE,
-				      VM_NORESERVE);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, race->file);
-	guard_race_at_exit(test, guard_race_put_file, race->file);
-	guard_race_map(test, race->file, COLLAPSED_ADDR, MAP_SHARED);
+	guard_race_map(test, NULL, COLLAPSED_ADDR, MAP_SHARED | MAP_ANONYMOUS);
+	race->mm = current->mm;
+	guard_race_get_file(test);
 	guard_race_map(test, race->file, SEEN_ADDR, *flags);
 
-	race->mm = current->mm;
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&race->notifier,
 						       race->mm));
 	guard_race_at_exit(test, guard_race_unregister, race);
@@ -263,7 +273,7 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	if (vma) {
 		KUNIT_EXPECT_NULL(test, vma->anon_vma);
 		KUNIT_EXPECT_EQ(test, when != GUARD_NEVER,
-				vma_flag_test_atomic(vma, VM_MAYBE_GUARD_BIT));
+				!!(vma->vm_flags & VM_MAYBE_GUARD));
 	}
 	mmap_read_unlock(race->mm);
 }

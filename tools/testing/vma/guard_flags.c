@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tests of the flags that VMAs have after they were merged, split or modified,
- * and of linux/vma_flags.h. Included by vma.c, for its helpers.
+ * and of linux/vma_flags.h. Included by vma.c, for its helpers. What differs in
+ * mm/vma.h from one kernel to another, vma.c defines before:
+ *
+ *	GF_VMG_FLAGS	a member of struct vma_merge_struct: the flags,
+ *	GF_VMG_MODIFIED	... the VMA that is modified,
+ *	GF_VMG_GROWN	... and the one that vma_expand() makes larger
+ *	gf_copy_vma()	copy_vma(), without the arguments that do not matter
+ *	gf_modify_name()	what sets a name, if it takes flags as well
  */
 
 #include <unistd.h>
@@ -62,7 +69,9 @@ static const struct gf_shape gf_shapes[] = {
 enum gf_how {
 	GF_MERGE_EXISTING,	/* Merges only, no splits. */
 	GF_MODIFY,
+#ifdef gf_modify_name
 	GF_MODIFY_NAME,
+#endif
 	GF_MODIFY_UFFD,
 	GF_NR_HOW,
 };
@@ -122,18 +131,19 @@ static struct vm_area_struct *gf_do(struct vma_iterator *vmi,
 	switch (how) {
 	case GF_MODIFY:
 		return vma_modify_flags(vmi, prev, vma, start, end, flags);
+#ifdef gf_modify_name
 	case GF_MODIFY_NAME:
-		return vma_modify_flags_name(vmi, prev, vma, start, end, flags,
-					     NULL);
+		return gf_modify_name(vmi, prev, vma, start, end, flags);
+#endif
 	case GF_MODIFY_UFFD:
 		return vma_modify_flags_uffd(vmi, prev, vma, start, end, flags,
 					     ctx, false);
 	default:
 		vmg_set_range(&vmg, start, end, start >> PAGE_SHIFT, *flags);
 		vmg.prev = prev;
-		vmg.vma = vma;
+		vmg.GF_VMG_MODIFIED = vma;
 		res = merge_existing(&vmg);
-		*flags = vmg.flags;
+		*flags = vmg.GF_VMG_FLAGS;
 		if (!res && vmg.state != VMA_MERGE_NOMERGE)
 			return ERR_PTR(-ENOMEM);
 		return res;
@@ -251,9 +261,13 @@ static bool test_gf_merge_existing(void)
 
 static bool test_gf_modify(void)
 {
-	return gf_all_shapes(GF_MODIFY, false) &&
-		gf_all_shapes(GF_MODIFY_NAME, false) &&
-		gf_all_shapes(GF_MODIFY_UFFD, false);
+	int how;
+
+	for (how = GF_MODIFY; how < GF_NR_HOW; how++) {
+		if (!gf_all_shapes(how, false))
+			return false;
+	}
+	return true;
 }
 
 static bool test_gf_fail(void)
@@ -317,7 +331,7 @@ static bool gf_one_new(int same, bool keep_next, vm_flags_t sticky, int who)
 	vmg_set_range(&vmg, GF_ADDR(3), GF_ADDR(7), 3,
 		      gf_with(GF_WANTED, who & GF_ASKED, sticky));
 	res = merge_new(&vmg);
-	ASSERT_EQ(vmg.flags, expected);
+	ASSERT_EQ(vmg.GF_VMG_FLAGS, expected);
 	if (!merged)
 		ASSERT_EQ(res, NULL);
 	else
@@ -362,7 +376,8 @@ static bool gf_one_expand(bool with_next, vm_flags_t sticky, int who)
 	int merged = GF_VMA | GF_ASKED;
 
 	vmg_set_range(&vmg, 0, GF_ADDR(5), 0, asked);
-	vmg.vma = gf_link(&mm, 0, 3, gf_with(GF_WANTED, who & GF_VMA, sticky));
+	vmg.GF_VMG_GROWN = gf_link(&mm, 0, 3,
+				   gf_with(GF_WANTED, who & GF_VMA, sticky));
 	if (with_next) {
 		vmg.next = gf_link(&mm, 3, 5,
 				   gf_with(GF_WANTED, who & GF_NEXT, sticky));
@@ -373,7 +388,7 @@ static bool gf_one_expand(bool with_next, vm_flags_t sticky, int who)
 	ASSERT_EQ(expand_existing(&vmg), 0);
 	ASSERT_TRUE(gf_is(&mm, 0, 0, 5,
 			  gf_with(GF_WANTED, who & merged, sticky)));
-	ASSERT_EQ(vmg.flags, gf_with(GF_WANTED, who & merged, sticky));
+	ASSERT_EQ(vmg.GF_VMG_FLAGS, gf_with(GF_WANTED, who & merged, sticky));
 
 	cleanup_mm(&mm, &vmi);
 	return true;
@@ -435,7 +450,6 @@ static bool gf_one_copy(bool with_next, vm_flags_t sticky, int who)
 	struct vma_iterator vmi = gf_iter(&mm);
 	vm_flags_t src = gf_with(GF_WANTED, who & GF_VMA, sticky);
 	struct vm_area_struct *vma, *next, *res;
-	bool need_locks = false;
 	int merged = GF_VMA;
 
 	vma = gf_link(&mm, 0, 2, src);
@@ -447,7 +461,7 @@ static bool gf_one_copy(bool with_next, vm_flags_t sticky, int who)
 		merged |= GF_NEXT;
 	}
 
-	res = copy_vma(&vma, GF_ADDR(4), GF_ADDR(2), 0, &need_locks, false);
+	res = gf_copy_vma(&vma, GF_ADDR(4), GF_ADDR(2), 0);
 	ASSERT_NE(res, NULL);
 	ASSERT_TRUE(gf_is(&mm, 4, 4, with_next ? 8 : 6,
 			  gf_with(GF_WANTED, who & merged, sticky)));
