@@ -9,7 +9,8 @@
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 
-#include "../internal.h"
+/* For internal.h, and the sets of flags. */
+#include "../vma_internal.h"
 
 struct guard_fixture {
 	struct mm_struct *mm;
