@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guards that are installed while retract_page_tables() is at work.
+ * Guards that are installed while retract_page_tables() is at work; and what
+ * others may see of an install.
  *
  * Between its look at the VMA without locks, which is a hint, and the one under
  * the PTE lock, which decides, it tells the MMU notifiers. So a notifier of the
@@ -8,8 +9,9 @@
  * be a race that nobody wins on purpose is an ordinary test. The other end of
  * the notification comes when the page table is gone.
  *
- * There are two mappings of one file in one mm. MADV_COLLAPSE of the second one
- * makes the page cache huge, and then retracts the page table of the first.
+ * In the races there are two mappings of one file in one mm. MADV_COLLAPSE of
+ * the second one makes the page cache huge, and then retracts the page table of
+ * the first.
  */
 
 #include <kunit/test.h>
@@ -299,6 +301,84 @@ static void race_after(struct kunit *test)
 	guard_race_run(test, GUARD_AFTER);
 }
 
+/*
+ * A page in the way makes an install zap it, and tell the notifiers, when there
+ * is a guard before that page already. The VMA must have the flag by then.
+ */
+struct guard_first {
+	struct mmu_notifier notifier;
+	struct mm_struct *mm;
+	struct task_struct *installer;
+	int calls, guards, flags;
+};
+
+static int guard_first_start(struct mmu_notifier *notifier,
+			     const struct mmu_notifier_range *range)
+{
+	struct guard_first *first = container_of(notifier, struct guard_first,
+						 notifier);
+	struct vm_area_struct *vma;
+	pmd_t *pmd;
+	pte_t *pte;
+
+	if (current != first->installer || range->event != MMU_NOTIFY_CLEAR ||
+	    range->start < SEEN_ADDR || range->end > SEEN_ADDR + 2 * PAGE_SIZE)
+		return 0;
+
+	first->calls++;
+	pmd = mm_find_pmd(first->mm, SEEN_ADDR);
+	pte = pmd ? pte_offset_map(pmd, SEEN_ADDR) : NULL;
+	if (pte) {
+		first->guards += is_guard_pte_marker(ptep_get_lockless(pte));
+		pte_unmap(pte);
+	}
+	/* The installer, which this is, has the mmap lock. */
+	vma = vma_lookup(first->mm, SEEN_ADDR);
+	first->flags += vma && (vma->vm_flags & VM_MAYBE_GUARD);
+	return 0;
+}
+
+static const struct mmu_notifier_ops guard_first_ops = {
+	.invalidate_range_start	= guard_first_start,
+};
+
+static void guard_first_unregister(void *data)
+{
+	struct guard_first *first = data;
+
+	mmu_notifier_unregister(&first->notifier, first->mm);
+}
+
+static void flag_before_guard(struct kunit *test)
+{
+	struct guard_first *first;
+	unsigned long at;
+	char c;
+
+	first = kunit_kzalloc(test, sizeof(*first), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, 2 * PAGE_SIZE,
+			   PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
+	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	KUNIT_ASSERT_EQ(test, 0,
+			get_user(c, (char __user *)(SEEN_ADDR + PAGE_SIZE)));
+	(void)c;
+
+	first->notifier.ops = &guard_first_ops;
+	first->installer = current;
+	first->mm = current->mm;
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&first->notifier,
+						       first->mm));
+	guard_race_at_exit(test, guard_first_unregister, first);
+
+	KUNIT_EXPECT_EQ(test, 0, do_madvise(first->mm, SEEN_ADDR,
+					    2 * PAGE_SIZE, MADV_GUARD_INSTALL));
+	KUNIT_EXPECT_EQ(test, 1, first->calls);
+	KUNIT_EXPECT_EQ(test, 1, first->guards);
+	KUNIT_EXPECT_EQ(test, 1, first->flags);
+}
+
 static const unsigned long guard_race_flags[] = { MAP_SHARED, MAP_PRIVATE };
 
 static void guard_race_describe(const unsigned long *flags, char *desc)
@@ -314,6 +394,7 @@ static struct kunit_case guard_race_cases[] = {
 	KUNIT_CASE_PARAM(race_before, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_between_looks, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
+	KUNIT_CASE(flag_before_guard),
 	{}
 };
 

@@ -155,6 +155,47 @@ TEST_F_TIMEOUT(collapse, on_guard, 120)
 	}
 }
 
+/* A line of /proc/vmstat; -1 if it is not there. */
+static long vmstat(const char *name)
+{
+	FILE *f = fopen("/proc/vmstat", "re");
+	char line[128];
+	long value = -1;
+	size_t len = strlen(name);
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, len) && line[len] == ' ')
+			value = atol(line + len);
+	}
+	if (f)
+		fclose(f);
+	return value;
+}
+
+/*
+ * In anonymous memory it is the entries that decide, and the guard is seen
+ * before a huge page is allocated in vain. Others may allocate some meanwhile,
+ * but not at each try.
+ */
+TEST(anonymous_on_guard)
+{
+	struct huge_map h;
+	int again, in_vain = 0;
+
+	if (!huge_map_make(&h, ANON_PRIVATE))
+		SKIP(return, "%s", guard_reason);
+	ASSERT_EQ(0, install_at(&h.map, h.per / 2, 1));
+	for (again = 0; again < 8; again++) {
+		long before = vmstat("thp_collapse_alloc");
+
+		EXPECT_NE(0, sys_advise(h.map.base, h.hsz, MADV_COLLAPSE));
+		in_vain += vmstat("thp_collapse_alloc") != before;
+		EXPECT_TRUE(one_guard(&h, h.per / 2));
+	}
+	EXPECT_GT(again, in_vain);
+	map_free(&h.map);
+}
+
 /* The VMA has the flag, the range has no guard: that is no reason to refuse. */
 TEST_F_TIMEOUT(collapse, beside_guard, 120)
 {
