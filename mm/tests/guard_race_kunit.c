@@ -65,9 +65,12 @@ static int guard_race_installer(void *data)
 	struct guard_race *race = data;
 
 	wait_for_completion(&race->go);
-	if (!race->quit)
+	if (!race->quit) {
+		kthread_use_mm(race->mm);
 		race->install_ret = do_madvise(race->mm, GUARD_ADDR, PAGE_SIZE,
 					       MADV_GUARD_INSTALL);
+		kthread_unuse_mm(race->mm);
+	}
 	complete_all(&race->done);
 	return 0;
 }

@@ -601,7 +601,8 @@ static void collapse(struct beside *b)
 	madvise(b->map->base, b->map->size, MADV_COLLAPSE);
 }
 
-TEST_F(huge, collapse)
+/* Each install waits for collapses, in shared memory for seconds. */
+TEST_F_TIMEOUT(huge, collapse, 120)
 {
 	size_t psize = page_size();
 	char *guard = map_page(&self->map, self->map.npages / 2);
