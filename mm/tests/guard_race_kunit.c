@@ -126,9 +126,9 @@ static void guard_race_put_file(void *data)
 
 static void guard_race_unregister(void *data)
 {
-	struct guard_race *race = data;
+	struct mmu_notifier *notifier = data;
 
-	mmu_notifier_unregister(&race->notifier, race->mm);
+	mmu_notifier_unregister(notifier, notifier->mm);
 }
 
 static void guard_race_stop_installer(void *data)
@@ -145,6 +145,14 @@ static void guard_race_at_exit(struct kunit *test, kunit_action_t *action,
 			       void *data)
 {
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, action, data));
+}
+
+/* Have @notifier called for the mm of the test, until that is over. */
+static void guard_race_register(struct kunit *test,
+				struct mmu_notifier *notifier)
+{
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(notifier, current->mm));
+	guard_race_at_exit(test, guard_race_unregister, notifier);
 }
 
 static void guard_race_map(struct kunit *test, struct file *file,
@@ -194,6 +202,20 @@ static pgtable_t guard_race_table(struct kunit *test)
 	return pmd_pgtable(pmdval);
 }
 
+/* Whether there is a guard at @addr; -1 without a page table. */
+static int guard_race_guard_at(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = mm_find_pmd(mm, addr);
+	pte_t *pte = pmd ? pte_offset_map(pmd, addr) : NULL;
+	int guard = -1;
+
+	if (pte) {
+		guard = is_guard_pte_marker(ptep_get_lockless(pte));
+		pte_unmap(pte);
+	}
+	return guard;
+}
+
 /* The number of guards in the range of the first mapping. */
 static int guard_race_guards(struct kunit *test)
 {
@@ -205,11 +227,10 @@ static int guard_race_guards(struct kunit *test)
 		return 0;
 	for (addr = SEEN_ADDR; addr < SEEN_ADDR + HPAGE_PMD_SIZE;
 	     addr += PAGE_SIZE) {
-		pte_t *pte = pte_offset_map(mm_find_pmd(race->mm, addr), addr);
+		int guard = guard_race_guard_at(race->mm, addr);
 
-		KUNIT_ASSERT_NOT_NULL(test, pte);
-		guards += is_guard_pte_marker(ptep_get_lockless(pte));
-		pte_unmap(pte);
+		KUNIT_ASSERT_LE(test, 0, guard);
+		guards += guard;
 	}
 	return guards;
 }
@@ -242,9 +263,7 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	guard_race_get_file(test);
 	guard_race_map(test, race->file, SEEN_ADDR, *flags);
 
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&race->notifier,
-						       race->mm));
-	guard_race_at_exit(test, guard_race_unregister, race);
+	guard_race_register(test, &race->notifier);
 	installer = kthread_run(guard_race_installer, race, "guard_race");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, installer);
 	guard_race_at_exit(test, guard_race_stop_installer, race);
@@ -310,7 +329,6 @@ static void race_after(struct kunit *test)
  */
 struct guard_first {
 	struct mmu_notifier notifier;
-	struct mm_struct *mm;
 	struct task_struct *installer;
 	int calls, guards, flags;
 };
@@ -321,22 +339,15 @@ static int guard_first_start(struct mmu_notifier *notifier,
 	struct guard_first *first = container_of(notifier, struct guard_first,
 						 notifier);
 	struct vm_area_struct *vma;
-	pmd_t *pmd;
-	pte_t *pte;
 
 	if (current != first->installer || range->event != MMU_NOTIFY_CLEAR ||
 	    range->start < SEEN_ADDR || range->end > SEEN_ADDR + 2 * PAGE_SIZE)
 		return 0;
 
 	first->calls++;
-	pmd = mm_find_pmd(first->mm, SEEN_ADDR);
-	pte = pmd ? pte_offset_map(pmd, SEEN_ADDR) : NULL;
-	if (pte) {
-		first->guards += is_guard_pte_marker(ptep_get_lockless(pte));
-		pte_unmap(pte);
-	}
+	first->guards += guard_race_guard_at(notifier->mm, SEEN_ADDR) > 0;
 	/* The installer, which this is, has the mmap lock. */
-	vma = vma_lookup(first->mm, SEEN_ADDR);
+	vma = vma_lookup(notifier->mm, SEEN_ADDR);
 	first->flags += vma && (vma->vm_flags & VM_MAYBE_GUARD);
 	return 0;
 }
@@ -344,13 +355,6 @@ static int guard_first_start(struct mmu_notifier *notifier,
 static const struct mmu_notifier_ops guard_first_ops = {
 	.invalidate_range_start	= guard_first_start,
 };
-
-static void guard_first_unregister(void *data)
-{
-	struct guard_first *first = data;
-
-	mmu_notifier_unregister(&first->notifier, first->mm);
-}
 
 static void flag_before_guard(struct kunit *test)
 {
@@ -370,12 +374,9 @@ static void flag_before_guard(struct kunit *test)
 
 	first->notifier.ops = &guard_first_ops;
 	first->installer = current;
-	first->mm = current->mm;
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&first->notifier,
-						       first->mm));
-	guard_race_at_exit(test, guard_first_unregister, first);
+	guard_race_register(test, &first->notifier);
 
-	KUNIT_EXPECT_EQ(test, 0, do_madvise(first->mm, SEEN_ADDR,
+	KUNIT_EXPECT_EQ(test, 0, do_madvise(current->mm, SEEN_ADDR,
 					    2 * PAGE_SIZE, MADV_GUARD_INSTALL));
 	KUNIT_EXPECT_EQ(test, 1, first->calls);
 	KUNIT_EXPECT_EQ(test, 1, first->guards);

@@ -743,17 +743,8 @@ TEST_F(access, over_pages_only_read)
 
 static long status_bytes(const char *field)
 {
-	size_t len = strlen(field);
-	char line[256];
-	long kb = -1;
-	FILE *f = fopen("/proc/self/status", "re");
+	long kb = proc_number("/proc/self/status", field);
 
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':')
-			sscanf(line + len + 1, " %ld", &kb);
-	fclose(f);
 	return kb < 0 ? -1 : kb * 1024;
 }
 

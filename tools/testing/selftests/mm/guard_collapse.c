@@ -85,22 +85,10 @@ static int collapse_object(void *arg)
 	return range_holds(view, h->per, OBJECT_SEED) ? 0 : 3;
 }
 
-/* Page tables of this process, in bytes; -1 if it cannot be told. */
+/* Page tables of this process, in bytes; not positive if it cannot be told. */
 static long page_tables(void)
 {
-	char buf[4096], *p;
-	ssize_t n;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, buf, sizeof(buf) - 1);
-	close(fd);
-	if (n < 0)
-		return -1;
-	buf[n] = '\0';
-	p = strstr(buf, "VmPTE:");
-	return p ? atol(p + 6) * 1024 : -1;
+	return proc_number("/proc/self/status", "VmPTE") * 1024;
 }
 
 FIXTURE(collapse) {
@@ -155,21 +143,9 @@ TEST_F_TIMEOUT(collapse, on_guard, 120)
 	}
 }
 
-/* A line of /proc/vmstat; -1 if it is not there. */
-static long vmstat(const char *name)
+static long collapse_allocs(void)
 {
-	FILE *f = fopen("/proc/vmstat", "re");
-	char line[128];
-	long value = -1;
-	size_t len = strlen(name);
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, name, len) && line[len] == ' ')
-			value = atol(line + len);
-	}
-	if (f)
-		fclose(f);
-	return value;
+	return proc_number("/proc/vmstat", "thp_collapse_alloc");
 }
 
 /*
@@ -186,10 +162,10 @@ TEST(anonymous_on_guard)
 		SKIP(return, "%s", guard_reason);
 	ASSERT_EQ(0, install_at(&h.map, h.per / 2, 1));
 	for (again = 0; again < 8; again++) {
-		long before = vmstat("thp_collapse_alloc");
+		long before = collapse_allocs();
 
 		EXPECT_NE(0, sys_advise(h.map.base, h.hsz, MADV_COLLAPSE));
-		in_vain += vmstat("thp_collapse_alloc") != before;
+		in_vain += collapse_allocs() != before;
 		EXPECT_TRUE(one_guard(&h, h.per / 2));
 	}
 	EXPECT_GT(again, in_vain);

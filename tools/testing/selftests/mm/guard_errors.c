@@ -394,17 +394,9 @@ static bool set_nr_hugepages(long n)
 
 static size_t hugetlb_size(void)
 {
-	unsigned long kb = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
+	long kb = proc_number("/proc/meminfo", "Hugepagesize");
 
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "Hugepagesize: %lu kB", &kb) == 1)
-			break;
-	fclose(f);
-	return kb * 1024;
+	return kb < 0 ? 0 : kb * 1024;
 }
 
 FIXTURE_SETUP(hugetlb)
@@ -595,9 +587,7 @@ TEST(page_tables_are_freed)
 {
 	const size_t size = 256 << 20;
 	long before = -1, after = -1;
-	char line[128];
 	size_t i;
-	FILE *f;
 	char *p;
 
 	if (!guard_supported(ANON_PRIVATE))
@@ -611,11 +601,8 @@ TEST(page_tables_are_freed)
 		EXPECT_TRUE(read_faults(p + size - 1));
 		ASSERT_EQ(0, munmap(p, size));
 
-		f = fopen("/proc/self/status", "re");
-		ASSERT_NE(NULL, f);
-		while (fgets(line, sizeof(line), f))
-			sscanf(line, "VmPTE: %ld", &after);
-		fclose(f);
+		after = proc_number("/proc/self/status", "VmPTE");
+		ASSERT_LT(0, after);
 		if (!i)
 			before = after;
 	}

@@ -591,6 +591,29 @@ static inline long smaps_bytes(void *addr, const char *field)
 	return kb * 1024;
 }
 
+/*
+ * The number of a line "NAME NUMBER" or "NAME: NUMBER" of @path, such as
+ * /proc/self/status or /proc/vmstat, in the unit that the file has; -1 if there
+ * is none.
+ */
+static inline long proc_number(const char *path, const char *name)
+{
+	size_t len = strlen(name);
+	char line[512];
+	long n = -1;
+	FILE *f;
+
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	while (n < 0 && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, len) && strchr(": ", line[len]))
+			sscanf(line + len + strspn(line + len, ": "), "%ld", &n);
+	}
+	fclose(f);
+	return n;
+}
+
 /* Is the two-letter flag among the VmFlags of the VMA at @addr? */
 static inline bool vma_has_flag(void *addr, const char *flag)
 {

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by checks that boot our kernel, here and in tools/check-full.d.
+bail() { echo "Bail out! $1"; exit "$2"; }
+unset KDIR TARBALL
+
+our_kernel() {	# CONFIG: sets kernel to the path of the image
+	tools/series/apply "$BASE" >/dev/null || bail "no tree" $?
+	kernel=$(tools/lab/build "$BASE" "$1") || bail "the kernel does not build" $?
+}
+
+everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
+	config=$1; shift
+	programs=$(tools/testing/selftests/build) || bail "the test programs do not build" $?
+	our_kernel "$config"
+	expect=tools/lab/expect/$BASE-$config
+	[ ! -f "$expect" ] || set -- "$@" --expect "$expect"
+	for t in "$programs"/guard_*; do
+		set -- "$@" "$t"
+	done
+	exec tools/lab/run --name "check-$BASE-$config" --kernel "$kernel" --kunit "$@"
+}
