@@ -726,10 +726,14 @@ static void do_unused(void)
 	}
 }
 
-/* --- beside: faults in a mapping while another CPU works on the rest of it */
+/*
+ * --- beside: faults in a mapping while another CPU works on the rest of it,
+ * against faults while that CPU does the same to memory of another process.
+ */
 
-enum { SPIN, INSTALL, PROTECT };
-static volatile int job, stop;
+enum { IDLE, INSTALL, PROTECT };
+enum { SAME, OTHER };
+static volatile int *job;	/* of each worker, shared with the other process */
 static char *rest;
 static size_t rest_size;
 
@@ -745,17 +749,21 @@ static void on_cpu(int cpu)
 
 static void *worker(void *arg)
 {
+	int who = arg != NULL;
+
 	on_cpu(1);
-	while (!stop) {
-		if (job == INSTALL) {
+	while (job[who] >= 0) {
+		if (job[who] == INSTALL) {
 			guard(rest, rest_size);
 			no_guard(rest, rest_size);
-		} else if (job == PROTECT) {
+		} else if (job[who] == PROTECT) {
 			mprotect(rest, rest_size, PROT_NONE);
 			mprotect(rest, rest_size, PROT_READ | PROT_WRITE);
+		} else {
+			usleep(1000);
 		}
 	}
-	return arg;
+	return NULL;
 }
 
 static double seconds(void)
@@ -782,40 +790,49 @@ static double faults(char *p)
 
 static void do_beside(void)
 {
-	static const char *const jobs[] = { "spin", "install", "mprotect" };
+	static const char *const jobs[] = { "", "install", "mprotect" };
 	double v[3][REPEATS];
 	pthread_t t;
+	pid_t pid;
 	char *p;
 
 	rest_size = max_mib * MIB;
 	p = map(ANON, rest_size + TABLE);
 	rest = p + TABLE;
+	job = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (job == MAP_FAILED)
+		fail("mmap");
+	pid = fork();
+	if (!pid) {
+		worker(&pid);
+		_exit(0);
+	}
+	if (pid < 0 || pthread_create(&t, NULL, worker, NULL))
+		fail("a worker");
 	on_cpu(0);
-	if (pthread_create(&t, NULL, worker, NULL))
-		fail("pthread_create");
 	for (int r = -1; r < REPEATS; r++) {
-		for (int j = 0; j < 3; j++) {
-			job = j == INSTALL && !have_guards ? SPIN : j;
-			usleep(50000);
+		for (int j = have_guards ? INSTALL : PROTECT; j <= PROTECT; j++) {
+			double rate[2];
+
+			for (int who = OTHER; who >= SAME; who--) {
+				job[who] = j;
+				usleep(20000);
+				rate[who] = faults(p);
+				job[who] = IDLE;
+				usleep(20000);
+			}
 			if (r >= 0)
-				v[j][r] = faults(p);
+				v[j][r] = 100 * rate[SAME] / rate[OTHER];
 		}
 	}
-	stop = 1;
+	job[SAME] = job[OTHER] = -1;
 	pthread_join(t, NULL);
-	for (int j = 0; j < 3; j++) {
+	waitpid(pid, NULL, 0);
+	for (int j = have_guards ? INSTALL : PROTECT; j <= PROTECT; j++) {
 		char what[64];
 
-		if (j == INSTALL && !have_guards)
-			continue;
-		snprintf(what, sizeof(what), "beside.%s", jobs[j]);
+		snprintf(what, sizeof(what), "beside.%s.share", jobs[j]);
 		figures(what, 1, v[j], REPEATS);
-		for (int r = 0; j && r < REPEATS; r++)
-			v[j][r] *= 100 / v[SPIN][r];
-		if (j) {
-			strcat(what, ".share");
-			figures(what, 1, v[j], REPEATS);
-		}
 	}
 }
 
