@@ -21,6 +21,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
+#include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/uaccess.h>
@@ -383,6 +384,127 @@ static void flag_before_guard(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, first->flags);
 }
 
+/*
+ * Something that is in the way each time the installer has made room: it must
+ * let go of the mmap lock before long, for those who wait to write.
+ */
+struct guard_busy {
+	struct mmu_notifier notifier;
+	struct task_struct *installer;
+	struct mm_struct *mm;
+	struct completion go;
+	struct completion done;
+	bool quit;
+	bool written;
+	int calls;
+};
+
+/*
+ * The lock need not go to the writer at once: readers may pass a writer that
+ * has not waited for 4 ms. That is some dozen calls; this is a second or two.
+ */
+#define GUARD_BUSY_CALLS	20000
+
+static int guard_busy_writer(void *data)
+{
+	struct guard_busy *busy = data;
+
+	wait_for_completion(&busy->go);
+	if (!busy->quit) {
+		mmap_write_lock(busy->mm);
+		WRITE_ONCE(busy->written, true);
+		mmap_write_unlock(busy->mm);
+	}
+	complete_all(&busy->done);
+	return 0;
+}
+
+static void guard_busy_stop_writer(void *data)
+{
+	struct guard_busy *busy = data;
+
+	busy->quit = true;
+	complete(&busy->go);
+	wait_for_completion(&busy->done);
+}
+
+/* A marker that is not a guard: it is in the way, and needs no fault. */
+static void guard_busy_fill(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = mm_find_pmd(mm, addr);
+	spinlock_t *ptl;
+	pte_t *pte = pmd ? pte_offset_map_lock(mm, pmd, addr, &ptl) : NULL;
+
+	if (pte) {
+		set_pte_at(mm, addr, pte, make_pte_marker(PTE_MARKER_POISONED));
+		pte_unmap_unlock(pte, ptl);
+	}
+}
+
+static void guard_busy_end(struct mmu_notifier *notifier,
+			   const struct mmu_notifier_range *range)
+{
+	struct guard_busy *busy = container_of(notifier, struct guard_busy,
+					       notifier);
+
+	if (current != busy->installer || range->event != MMU_NOTIFY_CLEAR ||
+	    range->start > SEEN_ADDR || range->end <= SEEN_ADDR)
+		return;
+
+	if (!busy->calls++) {
+		complete(&busy->go);
+		while (!READ_ONCE(busy->written) &&
+		       !mmap_lock_is_contended(busy->mm))
+			cond_resched();
+	}
+	if (!READ_ONCE(busy->written) && busy->calls < GUARD_BUSY_CALLS)
+		guard_busy_fill(busy->mm, SEEN_ADDR);
+}
+
+static const struct mmu_notifier_ops guard_busy_ops = {
+	.invalidate_range_end	= guard_busy_end,
+};
+
+static void retries_let_writers_in(struct kunit *test)
+{
+	struct guard_busy *busy;
+	struct task_struct *writer;
+	unsigned long at;
+	int ret;
+	char c;
+
+	busy = kunit_kzalloc(test, sizeof(*busy), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, busy);
+	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
+			   PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
+	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	KUNIT_ASSERT_EQ(test, 0, get_user(c, (char __user *)SEEN_ADDR));
+	(void)c;
+
+	busy->notifier.ops = &guard_busy_ops;
+	busy->installer = current;
+	busy->mm = current->mm;
+	init_completion(&busy->go);
+	init_completion(&busy->done);
+	guard_race_register(test, &busy->notifier);
+	writer = kthread_run(guard_busy_writer, busy, "guard_busy");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, writer);
+	guard_race_at_exit(test, guard_busy_stop_writer, busy);
+
+	/* As the way back to user space does it, where it is left to that. */
+	do {
+		ret = do_madvise(busy->mm, SEEN_ADDR, PAGE_SIZE,
+				 MADV_GUARD_INSTALL);
+		flush_signals(current);
+	} while (ret == -ERESTARTNOINTR);
+
+	KUNIT_EXPECT_EQ(test, 0, ret);
+	KUNIT_EXPECT_EQ(test, 1, guard_race_guard_at(busy->mm, SEEN_ADDR));
+	KUNIT_EXPECT_LT(test, busy->calls, GUARD_BUSY_CALLS);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(busy->written));
+}
+
 static const unsigned long guard_race_flags[] = { MAP_SHARED, MAP_PRIVATE };
 
 static void guard_race_describe(const unsigned long *flags, char *desc)
@@ -399,6 +521,7 @@ static struct kunit_case guard_race_cases[] = {
 	KUNIT_CASE_PARAM(race_between_looks, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
 	KUNIT_CASE(flag_before_guard),
+	KUNIT_CASE(retries_let_writers_in),
 	{}
 };
 

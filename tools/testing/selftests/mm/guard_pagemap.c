@@ -710,6 +710,13 @@ TEST_F(scan_protect, guards_only)
 	EXPECT_FALSE(entry_is_uffd_wp(map_page(&self->map, 0)));
 	ASSERT_EQ(0, uffd_protect(self->uffd, self->map.base, self->map.size,
 				  true));
+
+	/* The markers where there is no page to protect are not guards. */
+	ASSERT_TRUE(entry_is_uffd_wp(map_page(&self->map, NPAGES - 1)));
+	self->arg.flags = 0;
+	EXPECT_EQ((int)ARRAY_SIZE(guard_spans), scan(self->fd, &self->arg));
+	EXPECT_TRUE(regions_are(&self->map, self->regions, guard_spans,
+				ARRAY_SIZE(guard_spans), PAGE_IS_GUARD));
 	EXPECT_HARMLESS();
 }
 
