@@ -50,6 +50,11 @@ check-full: ## ... and what takes longer: sanitizer kernels, the base's own test
 	@$(S)/packages --install
 	@CHECK_TIMEOUT=14400 CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
 
+.PHONY: matrix
+matrix: ## each test program on each kernel, a table with reasons (KERNELS="..." FRESH=1 README=1)
+	@$(S)/packages --install
+	@$(L)/matrix $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
+
 .PHONY: mutants
 mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
 	@$(S)/packages --install

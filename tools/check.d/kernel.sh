@@ -12,8 +12,12 @@ everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
 	config=$1; shift
 	programs=$(tools/testing/selftests/build) || bail "the test programs do not build" $?
 	our_kernel "$config"
-	expect=tools/lab/expect/$BASE-$config
-	[ ! -f "$expect" ] || set -- "$@" --expect "$expect"
+	# What the debug kernel cannot have, the others cannot, if they say no more.
+	for expect in "tools/lab/expect/$BASE-$config" "tools/lab/expect/$BASE-debug"; do
+		[ -f "$expect" ] || continue
+		set -- "$@" --expect "$expect"
+		break
+	done
 	for t in "$programs"/guard_*; do
 		set -- "$@" "$t"
 	done
