@@ -55,6 +55,11 @@ matrix: ## each test program on each kernel, a table with reasons (KERNELS="..."
 	@$(S)/packages --install
 	@$(L)/matrix $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
 
+.PHONY: bench
+bench: ## the cost of guards in instructions, table and plots (KERNELS="..." FRESH=1 README=1)
+	@$(S)/packages --install
+	@$(L)/bench $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
+
 .PHONY: mutants
 mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
 	@$(S)/packages --install
