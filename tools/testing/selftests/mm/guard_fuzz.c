@@ -2775,6 +2775,32 @@ static void probe_mremap_lock(void)
 	munmap(p, 8 * psize);
 }
 
+/*
+ * Up to 7.3, an install over what is write-protected in shared memory begins
+ * again for ever. Only a signal ends it, here one that kills.
+ */
+static int install_over_wp(void *arg)
+{
+	size_t psize = page_size();
+	char *page = mmap(NULL, psize, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = uffd_open(UFFD_FEATURE_SIGBUS |
+			   UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			   UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+
+	(void)arg;
+	if (page == MAP_FAILED || fd < 0 ||
+	    uffd_register(fd, page, psize, UFFDIO_REGISTER_MODE_WP))
+		return 0;
+	*page = 1;
+	if (uffd_protect(fd, page, psize, true))
+		return 0;
+	signal(SIGALRM, SIG_DFL);
+	alarm(10);
+	guard_install(page, psize);
+	return 0;
+}
+
 static void probe_uffd(void)
 {
 	int fd = uffd_open(UFFD_FEATURE_SIGBUS);
@@ -2787,12 +2813,16 @@ static void probe_uffd(void)
 	close(fd);
 	fd = uffd_open(UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
 		       UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
-	if (fd >= 0)
-		can.uffd_wp = true;
-	else
+	if (fd < 0) {
 		say("left out: write protection by userfaultfd");
-	if (fd >= 0)
-		close(fd);
+		return;
+	}
+	close(fd);
+	if (in_child(install_over_wp, NULL)) {
+		say("left out: write protection by userfaultfd, over which this kernel installs for ever");
+		return;
+	}
+	can.uffd_wp = true;
 	fd = uffd_open(UFFD_FEATURE_SIGBUS | UFFD_FEATURE_WP_UNPOPULATED);
 	if (fd < 0)
 		return;
