@@ -8,6 +8,8 @@
 #include <kunit/test.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
 
 /* For internal.h, and the sets of flags. */
 #include "../vma_internal.h"
@@ -82,13 +84,101 @@ static void guard_fork_copies(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, vma_needs_copy(f->child, f->vma));
 }
 
+/* Nothing but markers, where VM_MAYBE_GUARD is all there is to copy for. */
+static void guard_fork_copies_markers(struct kunit *test)
+{
+	const vm_flags_t others = VM_COPY_ON_FORK & ~VM_MAYBE_GUARD;
+	struct guard_fixture *f = test->priv;
+	unsigned int bit;
+
+	for (bit = 0; bit < BITS_PER_LONG; bit++) {
+		const vm_flags_t flag = BIT(bit);
+
+		f->vma->anon_vma = NULL;
+		vm_flags_init(f->child, flag | VM_MAYBE_GUARD);
+		KUNIT_EXPECT_EQ_MSG(test,
+				    vma_needs_only_markers(f->child, f->vma),
+				    !(flag & others), "flag %lx", flag);
+
+		/* The parent may have uffd-wp and the child not. */
+		vm_flags_init(f->vma, flag | VM_MAYBE_GUARD);
+		vm_flags_init(f->child, VM_MAYBE_GUARD);
+		KUNIT_EXPECT_TRUE_MSG(test,
+				      vma_needs_only_markers(f->child, f->vma),
+				      "flag %lx of the parent", flag);
+
+		f->vma->anon_vma = f->anon_vma;
+		KUNIT_EXPECT_FALSE_MSG(test,
+				       vma_needs_only_markers(f->child, f->vma),
+				       "anon_vma, flag %lx", flag);
+	}
+}
+
+/* Entries of each kind, one of which is none of the markers looked for. */
+static pte_t guard_entry(unsigned int kind)
+{
+	switch (kind % 4) {
+	case 0:
+		return mk_pte(ZERO_PAGE(0), PAGE_READONLY);
+	case 1:
+		return swp_entry_to_pte(swp_entry(0, 1));
+	case 2:
+		return (pte_t){};
+	default:
+		return mk_pte(ZERO_PAGE(0), PAGE_NONE);
+	}
+}
+
+static void guard_next_marker(struct kunit *test)
+{
+	const pte_marker markers[] = { PTE_MARKER_GUARD, PTE_MARKER_POISONED,
+				       PTE_MARKER_UFFD_WP };
+	const int nr = 40;
+	int first, last, at, i, kind;
+	pte_t *ptes;
+
+	ptes = kunit_kcalloc(test, nr, sizeof(*ptes), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ptes);
+
+	/* All present, and then a mixture. */
+	for (kind = 0; kind < 2; kind++) {
+		for (i = 0; i < nr; i++)
+			ptes[i] = guard_entry(kind * i);
+		for (first = 0; first <= nr; first++)
+			for (last = first; last <= nr; last++)
+				KUNIT_EXPECT_PTR_EQ(test, ptes + last,
+						    pte_next_marker(ptes + first,
+								    ptes + last));
+
+		for (at = 0; at < nr; at++) {
+			ptes[at] = make_pte_marker(markers[at % 3]);
+			for (first = 0; first <= at; first++)
+				for (last = at + 1; last <= nr; last++)
+					KUNIT_EXPECT_PTR_EQ(test, ptes + at,
+							    pte_next_marker(ptes + first,
+									    ptes + last));
+			KUNIT_EXPECT_PTR_EQ(test, ptes + at,
+					    pte_next_marker(ptes, ptes + at));
+			ptes[at] = guard_entry(kind * at);
+		}
+
+		/* The first of several. */
+		for (i = 0; i < nr; i += 7)
+			ptes[i] = make_pte_marker(PTE_MARKER_GUARD);
+		for (i = 0; i < nr; i += 7)
+			KUNIT_EXPECT_PTR_EQ(test, ptes + i,
+					    pte_next_marker(ptes + max(i - 6, 0),
+							    ptes + nr));
+	}
+}
+
 static void guard_retractable(struct kunit *test)
 {
 #if defined(CONFIG_TRANSPARENT_HUGEPAGE) && defined(CONFIG_SHMEM)
 	struct guard_fixture *f = test->priv;
-	/* What of VM_COPY_ON_FORK can be in a file mapping of ordinary pages. */
+	/* What makes it fail. Guards are looked for in the page table. */
 	const vm_flags_t in_tables = VM_COPY_ON_FORK &
-				     ~(VM_PFNMAP | VM_MIXEDMAP);
+				     ~(VM_PFNMAP | VM_MIXEDMAP | VM_MAYBE_GUARD);
 	const bool uffd = IS_ENABLED(CONFIG_USERFAULTFD);
 	unsigned int bit, i;
 
@@ -100,7 +190,7 @@ static void guard_retractable(struct kunit *test)
 			      (wp ? VM_UFFD_WP : 0) |
 			      (guard ? VM_MAYBE_GUARD : 0));
 		KUNIT_EXPECT_EQ_MSG(test, file_backed_vma_is_retractable(f->vma),
-				    !(anon || (wp && uffd) || guard),
+				    !(anon || (wp && uffd)),
 				    "anon_vma %d, uffd-wp %d, guard %d",
 				    anon, wp, guard);
 	}
@@ -122,6 +212,8 @@ static void guard_retractable(struct kunit *test)
 
 static struct kunit_case guard_cases[] = {
 	KUNIT_CASE(guard_fork_copies),
+	KUNIT_CASE(guard_fork_copies_markers),
+	KUNIT_CASE(guard_next_marker),
 	KUNIT_CASE(guard_retractable),
 	{}
 };

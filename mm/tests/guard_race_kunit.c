@@ -38,6 +38,7 @@
 enum guard_race_when {
 	GUARD_NEVER,
 	GUARD_BEFORE,
+	GUARD_REMOVED,
 	GUARD_BETWEEN_LOOKS,
 	GUARD_AFTER,
 };
@@ -243,7 +244,7 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	struct task_struct *installer;
 	struct vm_area_struct *vma;
 	pgtable_t before, after;
-	int retracted;
+	bool retracted, guarded = when != GUARD_NEVER && when != GUARD_REMOVED;
 
 	if (!has_transparent_hugepage())
 		kunit_skip(test, "no huge pages on this machine");
@@ -271,28 +272,32 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 
 	before = guard_race_table(test);
 	KUNIT_ASSERT_NOT_NULL(test, before);
-	if (when == GUARD_BEFORE)
+	if (when == GUARD_BEFORE || when == GUARD_REMOVED)
 		guard_race_install(race);
+	if (when == GUARD_REMOVED)
+		KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, GUARD_ADDR,
+						    PAGE_SIZE,
+						    MADV_GUARD_REMOVE));
 	KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, COLLAPSED_ADDR,
 					    HPAGE_PMD_SIZE, MADV_COLLAPSE));
 	after = guard_race_table(test);
 	KUNIT_EXPECT_EQ(test, 0, race->install_ret);
-	KUNIT_EXPECT_EQ(test, when != GUARD_NEVER, guard_race_guards(test));
+	KUNIT_EXPECT_EQ(test, guarded, guard_race_guards(test));
 
 	/* The first look stops only GUARD_BEFORE; the others are notified, once. */
 	KUNIT_EXPECT_EQ(test, when != GUARD_BEFORE, race->started);
 	KUNIT_EXPECT_EQ(test, when != GUARD_BEFORE, race->ended);
 
 	/* A new table, for the guard that came after, can be at the old place. */
-	retracted = when == GUARD_NEVER || when == GUARD_AFTER;
+	retracted = !guarded || when == GUARD_AFTER;
 	if (!retracted)
 		KUNIT_EXPECT_PTR_EQ(test, before, after);
-	else if (when == GUARD_NEVER)
+	else if (!guarded)
 		KUNIT_EXPECT_NULL(test, after);
 	else
 		KUNIT_EXPECT_NOT_NULL(test, after);
 
-	/* What keeps the table is the flag, and not an anon_vma. */
+	/* What keeps the table is the guard, and not an anon_vma. */
 	mmap_read_lock(race->mm);
 	vma = vma_lookup(race->mm, SEEN_ADDR);
 	KUNIT_EXPECT_NOT_NULL(test, vma);
@@ -312,6 +317,11 @@ static void race_no_guard(struct kunit *test)
 static void race_before(struct kunit *test)
 {
 	guard_race_run(test, GUARD_BEFORE);
+}
+
+static void race_removed(struct kunit *test)
+{
+	guard_race_run(test, GUARD_REMOVED);
 }
 
 static void race_between_looks(struct kunit *test)
@@ -518,6 +528,7 @@ KUNIT_ARRAY_PARAM(guard_race, guard_race_flags, guard_race_describe);
 static struct kunit_case guard_race_cases[] = {
 	KUNIT_CASE_PARAM(race_no_guard, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_before, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_removed, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_between_looks, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
 	KUNIT_CASE(flag_before_guard),

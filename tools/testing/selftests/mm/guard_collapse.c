@@ -266,6 +266,59 @@ TEST_F_TIMEOUT(collapse, by_other_process, 120)
 	EXPECT_TRUE(one_guard(h, at));
 }
 
+/*
+ * The guard is in the other half, and does not keep the page table of this one:
+ * not here, and not in a child that has read it all.
+ */
+static int loses_table(struct huge_map *h, long before)
+{
+	if (page_tables() != before - (long)page_size())
+		return 1;
+	if (!page_guarded(map_page(&h->map, h->per + 1)) ||
+	    pagemap_guards(h->map.base, h->map.size) != 1)
+		return 2;
+	return holds(h, 0, h->per) ? 0 : 3;
+}
+
+TEST_F_TIMEOUT(collapse, by_other_process_beside_guard, 120)
+{
+	struct huge_map *h = &self->h;
+	int go[2], ready[2], status;
+	long before;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, install_at(&h->map, h->per + 1, 1));
+	ASSERT_TRUE(flag_set(h->map.base));
+	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(go[1]);
+		close(ready[0]);
+		if (!range_readable(h->map.base, h->hsz))
+			_exit(10);
+		before = page_tables();
+		/* The end of the one pipe says ready, of the other go. */
+		close(ready[1]);
+		if (read(go[0], &byte, 1) != 0)
+			_exit(11);
+		_exit(loses_table(h, before));
+	}
+	close(go[0]);
+	close(ready[1]);
+	ASSERT_EQ(0, read(ready[0], &byte, 1));
+
+	before = page_tables();
+	ASSERT_EQ(0, in_child(collapse_object, h));
+	EXPECT_EQ(0, loses_table(h, before));
+	close(go[1]);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(ready[0]);
+}
+
 /* Nothing in the page table but the guard. */
 TEST_F_TIMEOUT(collapse, by_other_process_only_guard, 120)
 {

@@ -532,6 +532,43 @@ TEST_F(fork, after_shrink_and_expand)
 }
 
 /*
+ * Without pages of its own, the child gets the guards, and page faults bring it
+ * the rest. What was written to a private mapping is copied as ever.
+ */
+static int child_has_only_markers(void *arg)
+{
+	struct guard_map *m = arg;
+	const bool own = !backing_is_shared(m->backing) &&
+			 (m->prot & PROT_WRITE);
+	size_t i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		uint64_t entry = pagemap_entry(map_page(m, i));
+		bool guard = GUARDS & (1U << i);
+
+		if (!!(entry & PAGEMAP_BIT_GUARD) != guard)
+			return 1;
+		if (!!(entry & PAGEMAP_BIT_PRESENT) != (own && !guard))
+			return 2;
+	}
+	if (!map_guards_are(m, GUARDS))
+		return 3;
+	return map_populated_intact(m, 0, GUARD) &&
+	       map_populated_intact(m, AFTER, NR_PAGES - AFTER) ? 0 : 4;
+}
+
+TEST_F(fork, copies_only_markers)
+{
+	struct guard_map *m = &self->map;
+
+	map_populate(m, 0, NR_PAGES);
+	ASSERT_EQ(0, install_at(m, GUARD, NR_GUARDS));
+	EXPECT_EQ(0, in_child(child_has_only_markers, m));
+	EXPECT_TRUE(map_guards_are(m, GUARDS));
+	EXPECT_TRUE(map_populated_intact(m, 0, GUARD));
+}
+
+/*
  * Set before what can fail: allocations are made to, one after the other, until
  * an install needs no more of them. Some can fail without harm.
  */
