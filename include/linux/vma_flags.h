@@ -26,7 +26,8 @@
 
 /*
  * Flags for which fork has to copy the page tables: what these stand for is
- * nowhere else, so a page fault in the child could not bring it back.
+ * nowhere else, so a page fault in the child could not bring it back. For
+ * VM_MAYBE_GUARD alone that is the markers, see vma_needs_only_markers().
  */
 #define VM_COPY_ON_FORK		(VM_PFNMAP | VM_MIXEDMAP | VM_UFFD_WP | \
 				 VM_MAYBE_GUARD)
@@ -59,7 +60,7 @@
  * and no set of flags that have to be seen together.
  *
  * No ordering is implied. Who has to see the flag once something else is there
- * to be seen needs a lock: see file_backed_vma_is_retractable().
+ * to be seen needs a lock: see page_table_is_retractable().
  *
  * Context: the mmap lock is held, for reading or writing. Does not sleep. For a
  * flag that is not allowed it warns once and sets nothing.

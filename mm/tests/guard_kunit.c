@@ -99,6 +99,10 @@ static void guard_fork_copies_markers(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test,
 				    vma_needs_only_markers(f->child, f->vma),
 				    !(flag & others), "flag %lx", flag);
+		vm_flags_init(f->child, flag & ~VM_MAYBE_GUARD);
+		KUNIT_EXPECT_FALSE_MSG(test,
+				       vma_needs_only_markers(f->child, f->vma),
+				       "flag %lx alone", flag);
 
 		/* The parent may have uffd-wp and the child not. */
 		vm_flags_init(f->vma, flag | VM_MAYBE_GUARD);
@@ -114,7 +118,7 @@ static void guard_fork_copies_markers(struct kunit *test)
 	}
 }
 
-/* Entries of each kind, one of which is none of the markers looked for. */
+/* Entries of several kinds, none of which is a marker. */
 static pte_t guard_entry(unsigned int kind)
 {
 	switch (kind % 4) {
@@ -123,7 +127,7 @@ static pte_t guard_entry(unsigned int kind)
 	case 1:
 		return swp_entry_to_pte(swp_entry(0, 1));
 	case 2:
-		return (pte_t){};
+		return __pte(0);
 	default:
 		return mk_pte(ZERO_PAGE(0), PAGE_NONE);
 	}

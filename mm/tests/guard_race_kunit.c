@@ -3,7 +3,7 @@
  * Guards that are installed while retract_page_tables() is at work; and what
  * others may see of an install.
  *
- * Between its look at the VMA without locks, which is a hint, and the one under
+ * Between its look without locks, which is a hint, and the one under
  * the PTE lock, which decides, it tells the MMU notifiers. So a notifier of the
  * mm is in the gap, each time, and can have a guard installed there: what would
  * be a race that nobody wins on purpose is an ordinary test. The other end of

@@ -141,3 +141,14 @@ def has_kunit(name, config):
     """Whether the kernel that was built as this one has our KUnit tests."""
     path = os.path.join(lab.BUILD, name.replace("ours-", "", 1), "obj", config, ".config")
     return os.path.exists(path) and "CONFIG_MM_GUARD_KUNIT_TEST=y" in lab.read_lines(path)
+
+
+if __name__ == "__main__":
+    try:
+        if len(sys.argv) != 3 or not known(sys.argv[1]):
+            raise Failed(lab.USAGE, "usage: kernels.py plain-BASE|ours-BASE|image-VERSION CONFIG",
+                         [])
+        print(get(*sys.argv[1:])[0])
+    except Failed as e:
+        say(str(e))
+        sys.exit(e.status)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guard regions and the making of huge pages: with VM_MAYBE_GUARD set, a page
- * table is not dropped for a huge page that came to be elsewhere. It may be
- * made by MADV_COLLAPSE here or in another process, or by khugepaged.
+ * Guard regions and the making of huge pages: a page table with a guard in it is
+ * not dropped for a huge page that came to be elsewhere, and the others of the
+ * mapping are. The huge page may be made by MADV_COLLAPSE here or in another
+ * process, or by khugepaged.
  */
 #define _GNU_SOURCE
 #include "guard_flag.h"

@@ -303,7 +303,7 @@ TEST_F(flag, shrunk_and_expanded)
 /*
  * Fork. The mapping is at most read, never written: so a private mapping of a
  * file has no anon_vma, and there is nothing but the flag to make fork copy
- * its page tables.
+ * the guards.
  */
 FLAG_FIXTURE(fork, NR_PAGES)
 GUARD_VARIANTS_RW(fork);
@@ -548,7 +548,9 @@ static int child_has_only_markers(void *arg)
 
 		if (!!(entry & PAGEMAP_BIT_GUARD) != guard)
 			return 1;
-		if (!!(entry & PAGEMAP_BIT_PRESENT) != (own && !guard))
+		/* What is the child's own may be in swap; so looks a guard. */
+		if (guard ? entry & PAGEMAP_BIT_PRESENT :
+		    !!(entry & (PAGEMAP_BIT_PRESENT | PAGEMAP_BIT_SWAP)) != own)
 			return 2;
 	}
 	if (!map_guards_are(m, GUARDS))

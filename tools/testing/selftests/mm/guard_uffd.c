@@ -50,6 +50,9 @@ struct monitor {
 	int minor;
 	int wp;
 	int child_fd;
+	/* What to unregister in a child, and what to close when that is done. */
+	struct guard_map *unregister;
+	int done;
 };
 
 static void monitor_handle(struct monitor *mon, const struct uffd_msg *msg)
@@ -59,6 +62,10 @@ static void monitor_handle(struct monitor *mon, const struct uffd_msg *msg)
 	if (msg->event == UFFD_EVENT_FORK) {
 		__atomic_store_n(&mon->child_fd, (int)msg->arg.fork.ufd,
 				 __ATOMIC_SEQ_CST);
+		if (mon->unregister &&
+		    !uffd_unregister(mon->child_fd, mon->unregister->base,
+				     mon->unregister->size))
+			close(mon->done);
 		return;
 	}
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
@@ -795,6 +802,46 @@ TEST_F(uffd, fork_event_keeps_guard)
 	EXPECT_FALSE(uffd_has_message(mon.child_fd));
 	EXPECT_EQ(0, monitor_messages(&mon));
 	monitor_free(&mon);
+}
+
+struct unregistered {
+	struct guard_map *map;
+	int done[2];
+};
+
+static int unregistered_child_forks(void *arg)
+{
+	struct unregistered *u = arg;
+	struct pollfd end = { .fd = u->done[0], .events = POLLIN };
+
+	close(u->done[1]);
+	if (poll(&end, 1, 10000) != 1)
+		return 100;
+	return in_child(child_checks_guards, u->map);
+}
+
+/*
+ * For its registration, the child gets all there is in the page tables. Without
+ * it, the guards are all that it passes on.
+ */
+TEST_F(uffd, fork_unregister_fork_keeps_guard)
+{
+	struct unregistered u = { .map = &self->map };
+	struct monitor mon;
+
+	ARM(MISSING | WP, UFFD_FEATURE_EVENT_FORK |
+	    UFFD_FEATURE_WP_UNPOPULATED);
+	ASSERT_EQ(0, pipe(u.done));
+	touch_init();
+	ASSERT_TRUE(monitor_start(&mon, self->fd));
+	mon.done = u.done[1];
+	mon.unregister = u.map;
+
+	EXPECT_EQ(0, in_child(unregistered_child_forks, &u));
+	EXPECT_TRUE(guards_stand(&self->map));
+	monitor_join(&mon);
+	monitor_free(&mon);
+	close(u.done[0]);
 }
 
 /* Moved away from its registration, the range takes its guards along. */
