@@ -139,7 +139,7 @@ static void guard_next_marker(struct kunit *test)
 				       PTE_MARKER_UFFD_WP };
 	const int nr = 40;
 	int first, last, at, i, kind;
-	pte_t *ptes;
+	pte_t *ptes, *found;
 
 	ptes = kunit_kcalloc(test, nr, sizeof(*ptes), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, ptes);
@@ -149,18 +149,21 @@ static void guard_next_marker(struct kunit *test)
 		for (i = 0; i < nr; i++)
 			ptes[i] = guard_entry(kind * i);
 		for (first = 0; first <= nr; first++)
-			for (last = first; last <= nr; last++)
-				KUNIT_EXPECT_PTR_EQ(test, ptes + last,
-						    pte_next_marker(ptes + first,
-								    ptes + last));
+			for (last = first; last <= nr; last++) {
+				found = pte_next_marker(ptes + first,
+							ptes + last);
+				KUNIT_EXPECT_PTR_EQ(test, ptes + last, found);
+			}
 
 		for (at = 0; at < nr; at++) {
 			ptes[at] = make_pte_marker(markers[at % 3]);
 			for (first = 0; first <= at; first++)
-				for (last = at + 1; last <= nr; last++)
+				for (last = at + 1; last <= nr; last++) {
+					found = pte_next_marker(ptes + first,
+								ptes + last);
 					KUNIT_EXPECT_PTR_EQ(test, ptes + at,
-							    pte_next_marker(ptes + first,
-									    ptes + last));
+							    found);
+				}
 			KUNIT_EXPECT_PTR_EQ(test, ptes + at,
 					    pte_next_marker(ptes, ptes + at));
 			ptes[at] = guard_entry(kind * at);
