@@ -45,6 +45,10 @@ selftests: ## the user-space tests, static, into build/selftests/mm; no kernel t
 run-selftests: selftests ## ... and run them on the kernel that is running
 	@tools/run-selftests
 
+.PHONY: guardctl
+guardctl: ## shows where a process has guard regions, static: build/guardctl/guardctl
+	@tools/guardctl/build
+
 .PHONY: check-full
 check-full: ## ... and what takes longer: sanitizer kernels, the base's own tests, the fuzzer
 	@$(S)/packages --install
