@@ -315,10 +315,10 @@ static double timed(char *p, size_t size, int advice, int prot)
 }
 
 /* The calls on @size bytes in the midst of a mapping, one repeat of each. */
-enum { EMPTY, REMOVE, FULL, AGAIN, PROT_EMPTY, PROT_FULL, UNPROT, CALLS };
+enum { EMPTY, REMOVE, FULL, AGAIN, PROT_EMPTY, PROT_FULL, UNPROT, DISCARD, CALLS };
 static const char *const calls[] = {
 	"install.empty", "remove", "install.full", "install.again",
-	"mprotect.empty", "mprotect.full", "mprotect.back",
+	"mprotect.empty", "mprotect.full", "mprotect.back", "dontneed",
 };
 
 static void one_range(int kind, size_t size, double *v)
@@ -348,6 +348,8 @@ static void one_range(int kind, size_t size, double *v)
 	touch(kind, p, size);
 	v[PROT_FULL] = timed(p, size, 0, PROT_NONE);
 	v[UNPROT] = timed(p, size, 0, PROT_READ | PROT_WRITE);
+	touch(kind, p, size);
+	v[DISCARD] = timed(p, size, MADV_DONTNEED, 0);
 	munmap(m, all);
 }
 
