@@ -83,8 +83,16 @@ kunit: ## the KUnit tests, by the kernel's own kunit.py
 	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
 		--arch=x86_64 --kunitconfig=mm/tests --build_dir=$(CURDIR)/build/$(BASE)/kunit --jobs=$$(nproc)
 
+.PHONY: mbox
+mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.mbox
+	@$(S)/mbox $(BASE)
+
+.PHONY: quilt
+quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
+	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
+
 .PHONY: points
-points: ## git am and patch -F0 on the base and on older upstream point releases
+points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too
 	@$(S)/points $(BASE)
 
 .PHONY: audit
