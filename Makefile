@@ -33,7 +33,7 @@ export: ## the branch "series" back to patches/BASE and the files it adds
 	@$(S)/export $(BASE)
 
 .PHONY: check
-check: ## everything that must hold (ONLY="10 30" picks some), one summary
+check: ## everything that must hold (ONLY="10 30" picks some), one summary, build/check.xml
 	@$(S)/packages --install
 	@tools/check $(ONLY)
 
@@ -44,6 +44,10 @@ selftests: ## the user-space tests, static, into build/selftests/mm; no kernel t
 .PHONY: run-selftests
 run-selftests: selftests ## ... and run them on the kernel that is running
 	@tools/run-selftests
+
+.PHONY: kselftest-tar
+kselftest-tar: ## ... or as a tar with a runner (KTAP, JUnit), for machines without a compiler
+	@tools/testing/selftests/tar
 
 .PHONY: guardctl
 guardctl: ## shows where a process has guard regions, static: build/guardctl/guardctl
