@@ -2,7 +2,7 @@
 # The front door.  "make help" lists what there is.
 
 BASE ?= 6.12
-export BASE KDIR TARBALL VERSION
+export BASE KDIR TARBALL VERSION OFFLINE
 
 S := tools/series
 L := tools/lab
@@ -23,6 +23,10 @@ all: ## packages, source, series, kernel, boot, and a demonstration of guard reg
 	@echo "[4/5] kernel" >&2; $(L)/build $(TREE) fast >/dev/null
 	@echo "[5/5] demonstration" >&2; $(L)/demo $(TREE)
 
+.PHONY: fetch
+fetch: ## all that make and make check get from outside; OFFLINE=1 then asks for nothing
+	@$(S)/fetch --all $(BASE)
+
 .PHONY: apply
 apply: ## the series on the source, as git branch "series" in build/BASE/linux
 	@$(S)/packages --install
@@ -35,6 +39,7 @@ export: ## the branch "series" back to patches/BASE and the files it adds
 .PHONY: check
 check: ## everything that must hold (ONLY="10 30" picks some), one summary, build/check.xml
 	@$(S)/packages --install
+	@$(if $(TARBALL),$(S)/fetch --from "$(TARBALL)" >/dev/null)
 	@tools/check $(ONLY)
 
 .PHONY: selftests
@@ -94,6 +99,11 @@ mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.m
 .PHONY: quilt
 quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
 	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
+
+.PHONY: range-diff
+range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
+	@$(S)/apply $(BASE) >/dev/null
+	@$(S)/range-diff $(BASE) $(OLD)
 
 .PHONY: points
 points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too
