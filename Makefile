@@ -2,7 +2,7 @@
 # The front door.  "make help" lists what there is.
 
 BASE ?= 6.12
-export BASE KDIR TARBALL VERSION
+export BASE KDIR TARBALL VERSION OFFLINE
 
 S := tools/series
 L := tools/lab
@@ -23,6 +23,10 @@ all: ## packages, source, series, kernel, boot, and a demonstration of guard reg
 	@echo "[4/5] kernel" >&2; $(L)/build $(TREE) fast >/dev/null
 	@echo "[5/5] demonstration" >&2; $(L)/demo $(TREE)
 
+.PHONY: fetch
+fetch: ## all that make and make check get from outside; OFFLINE=1 then asks for nothing
+	@$(S)/fetch --all $(BASE)
+
 .PHONY: apply
 apply: ## the series on the source, as git branch "series" in build/BASE/linux
 	@$(S)/packages --install
@@ -33,8 +37,9 @@ export: ## the branch "series" back to patches/BASE and the files it adds
 	@$(S)/export $(BASE)
 
 .PHONY: check
-check: ## everything that must hold (ONLY="10 30" picks some), one summary
+check: ## everything that must hold (ONLY="10 30" picks some), one summary, build/check.xml
 	@$(S)/packages --install
+	@$(if $(TARBALL),$(S)/fetch --from "$(TARBALL)" >/dev/null)
 	@tools/check $(ONLY)
 
 .PHONY: selftests
@@ -44,6 +49,10 @@ selftests: ## the user-space tests, static, into build/selftests/mm; no kernel t
 .PHONY: run-selftests
 run-selftests: selftests ## ... and run them on the kernel that is running
 	@tools/run-selftests
+
+.PHONY: kselftest-tar
+kselftest-tar: ## ... or as a tar with a runner (KTAP, JUnit), for machines without a compiler
+	@tools/testing/selftests/tar
 
 .PHONY: guardctl
 guardctl: ## shows where a process has guard regions, static: build/guardctl/guardctl
@@ -83,8 +92,21 @@ kunit: ## the KUnit tests, by the kernel's own kunit.py
 	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
 		--arch=x86_64 --kunitconfig=mm/tests --build_dir=$(CURDIR)/build/$(BASE)/kunit --jobs=$$(nproc)
 
+.PHONY: mbox
+mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.mbox
+	@$(S)/mbox $(BASE)
+
+.PHONY: quilt
+quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
+	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
+
+.PHONY: range-diff
+range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
+	@$(S)/apply $(BASE) >/dev/null
+	@$(S)/range-diff $(BASE) $(OLD)
+
 .PHONY: points
-points: ## git am and patch -F0 on the base and on older upstream point releases
+points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too
 	@$(S)/points $(BASE)
 
 .PHONY: audit

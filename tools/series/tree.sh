@@ -180,3 +180,42 @@ note_applied() {	# COMMIT
 	printf '%s %s\n' "$(patches_sum)" "$1" >"$NOTES/applied.new" &&
 		mv "$NOTES/applied.new" "$NOTES/applied"
 }
+
+# The series in its parts: a heading in patches/BASE/series that names a cover
+# letter begins one.  Prints "PART COUNT NUMBER FILE" for each letter (NUMBER 0)
+# and patch; PART is - without a letter.
+series_parts() {
+	[ -f "$PD/series" ] || die $EX_USAGE "no $PD/series: make export BASE=$BASE writes it"
+	[ "$(grep -vE '^(#|$)' "$PD/series")" = "$(patch_list | sed 's|.*/||')" ] || die $EX_USAGE \
+		"$PD/series is not the list of the patches there: make export BASE=$BASE writes both"
+	for _f in "$PD"/0000-*.txt; do
+		[ ! -f "$_f" ] || grep -q "^#.*${_f##*/}" "$PD/series" || die $EX_USAGE \
+			"no heading in $PD/series names ${_f##*/}: say above its first patch '# ... (${_f##*/})'"
+	done
+	_list=$(awk '
+		/^#/ { above = above $0 "\n"; next }
+		/^$/ { next }
+		{
+			if (match(above, /0000-[^ )]*\.txt/))
+				letter[++part] = substr(above, RSTART, RLENGTH)
+			file[part + 0, ++n[part + 0]] = $1
+			above = ""
+		}
+		END {
+			for (p = 0; p <= part; p++) {
+				if (p) print p, n[p], 0, letter[p]
+				for (i = 1; i <= n[p]; i++)
+					print (p ? p : "-"), n[p], i, file[p, i]
+			}
+		}' "$PD/series")
+	[ -n "$_list" ] || die $EX_USAGE "no patches in $PD"
+	for _f in $(echo "$_list" | awk '$3 == 0 { print $4 }'); do
+		[ -f "$PD/$_f" ] || die $EX_USAGE "$PD/series names $_f, which is not there"
+	done
+	echo "$_list"
+}
+
+series_version() {	# v1: the newest heading in CHANGES
+	_v=$(sed -n 's/^\(v[0-9][0-9]*\)\([ \t].*\)*$/\1/p' "$TOP/CHANGES" 2>/dev/null | head -n 1)
+	echo "${_v:-v1}"
+}
