@@ -73,6 +73,10 @@ bench: ## the cost of guards in instructions, table and plots (KERNELS="..." FRE
 	@$(S)/packages --install
 	@$(L)/bench $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
 
+.PHONY: report
+report: ## what was last checked and measured, as one page: build/report.html (runs nothing)
+	@$(L)/report
+
 .PHONY: mutants
 mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
 	@$(S)/packages --install

@@ -4,6 +4,7 @@
 import datetime
 import os
 import re
+import shutil
 import sys
 
 PASS, FAIL, USAGE, GONE, DIED, NORESULT = 0, 1, 2, 3, 4, 5
@@ -48,6 +49,15 @@ def main(function):
 def read_lines(path):
     with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
         return f.read().replace("\r", "").split("\n")
+
+
+def write(path, text):
+    """A reader finds the old contents or the new ones."""
+    with open(path + ".new", "w", encoding="utf-8") as f:
+        f.write(text)
+    if os.path.exists(path):
+        shutil.copymode(path, path + ".new")
+    os.rename(path + ".new", path)
 
 
 # ---------------------------------------------------------------- splats
