@@ -60,6 +60,18 @@ def write(path, text):
     os.rename(path + ".new", path)
 
 
+def between(path, begin, end, block):
+    """Put lines between the two that mark the place, such as in README."""
+    if not os.path.isfile(path):
+        raise LabError(USAGE, "no file %s to write into" % path)
+    lines = read_lines(path)
+    marks = [i for i, l in enumerate(lines) if l.strip() in (begin, end)]
+    if len(marks) != 2 or lines[marks[0]].strip() != begin:
+        raise LabError(USAGE, "%s: want a line '%s', and after it '%s'" % (path, begin, end))
+    lines[marks[0] + 1:marks[1]] = block
+    write(path, "\n".join(lines))
+
+
 # ---------------------------------------------------------------- splats
 
 # Only what the kernel says is looked at: lines with its time stamp, and not
