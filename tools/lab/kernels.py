@@ -99,8 +99,6 @@ def plain_tree(base, linux):
     shutil.rmtree(plain, ignore_errors=True)
     os.makedirs(top, exist_ok=True)
     call(["cp", "-a", "--reflink=auto", linux, plain])
-    shutil.rmtree(os.path.join(plain, ".git"))
-    call(["cp", "-a", os.path.join(linux, ".git"), os.path.join(plain, ".git")])
     git(plain, "worktree", "prune")
     git(plain, "checkout", "-q", "-f", "--detach", "base")
     with open(note, "w", encoding="utf-8") as f:

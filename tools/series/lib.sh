@@ -97,3 +97,11 @@ show_log() {	# LOG: the lines that matter, and where the rest is
 sha256_of() {	# FILE
 	sha256sum "$1" | { read -r _h _; echo "$_h"; }
 }
+
+# A second tree, so that the developer's keeps its files and their times. Not by
+# hard links: an editor may write into a file.
+second_tree() {	# LINUX DIR: at the tag "base"
+	rm -rf "$2"
+	mkdir -p "${2%/*}" && cp -a --reflink=auto "$1" "$2" && git -C "$2" worktree prune &&
+		git -C "$2" checkout -q -f --detach base
+}
