@@ -109,6 +109,10 @@ range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
 	@$(S)/apply $(BASE) >/dev/null
 	@$(S)/range-diff $(BASE) $(OLD)
 
+.PHONY: refresh
+refresh: ## the series on a newer release, TARBALL=, KDIR= or VERSION=: merges, conflicts to resolve
+	@$(S)/refresh $(BASE)
+
 .PHONY: points
 points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too
 	@$(S)/points $(BASE)
