@@ -531,6 +531,23 @@ TEST_F(fork, after_shrink_and_expand)
 	EXPECT_TRUE(map_guards_are(m, GUARDS));
 }
 
+/* Into a page table that had no guard before: nothing else is near it. */
+TEST_F(fork, after_mremap_into_new_table)
+{
+	/* At least what a page table maps: its entries have 8 bytes, or 4. */
+	const size_t span = page_size() * page_size() / 4;
+	struct guard_map moved = self->map;
+	char *to = free_place(3 * span);
+
+	ASSERT_NE(NULL, to);
+	to += span - (uintptr_t)to % span;
+	ASSERT_EQ(0, install_at(&moved, GUARD, NR_GUARDS));
+	ASSERT_EQ(0, move_to(&moved, to));
+	EXPECT_EQ(0, look_in_child(&moved, GUARDS, 1));
+	EXPECT_TRUE(map_guards_are(&moved, GUARDS));
+	munmap(moved.base, moved.size);
+}
+
 /*
  * Without pages of its own, the child gets the guards, and page faults bring it
  * the rest. What was written to a private mapping is copied as ever.
