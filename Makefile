@@ -104,6 +104,11 @@ mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.m
 quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
 	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
 
+.PHONY: reproduce
+reproduce: ## build the kernel twice, in two folders: the same bytes? (CONFIG=fast)
+	@$(S)/apply $(BASE) >/dev/null
+	@$(L)/reproduce $(BASE) $(CONFIG)
+
 .PHONY: range-diff
 range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
 	@$(S)/apply $(BASE) >/dev/null

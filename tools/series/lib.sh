@@ -100,8 +100,8 @@ sha256_of() {	# FILE
 
 # A second tree, so that the developer's keeps its files and their times. Not by
 # hard links: an editor may write into a file.
-second_tree() {	# LINUX DIR: at the tag "base"
+second_tree() {	# LINUX DIR [COMMIT]: at the tag "base", or another commit
 	rm -rf "$2"
 	mkdir -p "${2%/*}" && cp -a --reflink=auto "$1" "$2" && git -C "$2" worktree prune &&
-		git -C "$2" checkout -q -f --detach base
+		git -C "$2" checkout -q -f --detach "${3:-base}"
 }
