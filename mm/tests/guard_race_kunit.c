@@ -442,7 +442,7 @@ static void guard_busy_stop_writer(void *data)
 static void guard_busy_fill(struct mm_struct *mm, unsigned long addr)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* the PTE lock */
 	pte_t *pte = pmd ? pte_offset_map_lock(mm, pmd, addr, &ptl) : NULL;
 
 	if (pte) {
