@@ -2819,7 +2819,7 @@ static void probe_uffd(void)
 	}
 	close(fd);
 	if (in_child(install_over_wp, NULL)) {
-		say("left out: write protection by userfaultfd, over which this kernel installs for ever");
+		say("left out: uffd-wp, over which this kernel installs for ever");
 		return;
 	}
 	can.uffd_wp = true;
