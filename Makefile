@@ -104,6 +104,14 @@ mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.m
 quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
 	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
 
+.PHONY: deb
+deb: ## kernel .debs with the series, build/BASE/deb (CONFIG=file or name, DEBUG_INFO=1)
+	@$(S)/deb $(BASE)
+
+.PHONY: deb-try
+deb-try: ## ... installed into a minimal Debian, booted in QEMU and tested there (needs root)
+	@$(S)/deb-try $(BASE) $(ONLY)
+
 .PHONY: range-diff
 range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
 	@$(S)/apply $(BASE) >/dev/null
