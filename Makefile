@@ -109,6 +109,14 @@ reproduce: ## build the kernel twice, in two folders: the same bytes? (CONFIG=fa
 	@$(S)/apply $(BASE) >/dev/null
 	@$(L)/reproduce $(BASE) $(CONFIG)
 
+.PHONY: deb
+deb: ## kernel .debs with the series, build/BASE/deb (CONFIG=file or name, DEBUG_INFO=1)
+	@$(S)/deb $(BASE)
+
+.PHONY: deb-try
+deb-try: ## ... installed into a minimal Debian, booted in QEMU and tested there (needs root)
+	@$(S)/deb-try $(BASE) $(ONLY)
+
 .PHONY: range-diff
 range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
 	@$(S)/apply $(BASE) >/dev/null
