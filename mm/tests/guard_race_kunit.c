@@ -209,12 +209,12 @@ static int guard_race_guard_at(struct mm_struct *mm, unsigned long addr)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);
 	pte_t *pte = pmd ? pte_offset_map(pmd, addr) : NULL;
-	int guard = -1;
+	int guard;
 
-	if (pte) {
-		guard = is_guard_pte_marker(ptep_get_lockless(pte));
-		pte_unmap(pte);
-	}
+	if (!pte)
+		return -1;
+	guard = is_guard_pte_marker(ptep_get_lockless(pte));
+	pte_unmap(pte);
 	return guard;
 }
 
