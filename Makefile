@@ -59,8 +59,8 @@ guardctl: ## shows where a process has guard regions, static: build/guardctl/gua
 	@tools/guardctl/build
 
 .PHONY: check-full
-check-full: ## ... and what takes longer: sanitizer kernels, the base's own tests, the fuzzer
-	@$(S)/packages --install
+check-full: ## ... and what takes longer: sanitizers, i386, arm64, riscv64, the base's own tests, the fuzzer
+	@$(S)/packages --install --cross
 	@CHECK_TIMEOUT=14400 CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
 
 .PHONY: matrix

@@ -123,7 +123,7 @@ static pte_t guard_entry(unsigned int kind)
 {
 	switch (kind % 4) {
 	case 0:
-		return mk_pte(ZERO_PAGE(0), PAGE_READONLY);
+		return mk_pte(ZERO_PAGE(0), vm_get_page_prot(VM_READ));
 	case 1:
 		return swp_entry_to_pte(swp_entry(0, 1));
 	case 2:

@@ -32,6 +32,8 @@
 #define SEEN_ADDR	((unsigned long)SZ_1G)
 /* Two huge pages further, so that the mappings do not touch. */
 #define COLLAPSED_ADDR	(SEEN_ADDR + 2 * HPAGE_PMD_SIZE)
+/* Retracted after the first one, in the test that has it. */
+#define LAST_ADDR	(COLLAPSED_ADDR + 2 * HPAGE_PMD_SIZE)
 /* Some page in the middle. */
 #define GUARD_ADDR	(SEEN_ADDR + 17 * PAGE_SIZE)
 
@@ -39,6 +41,8 @@ enum guard_race_when {
 	GUARD_NEVER,
 	GUARD_BEFORE,
 	GUARD_REMOVED,
+	GUARD_REMOVED_LOCKED,		/* ... and the mmap lock is held for writing */
+	GUARD_REMOVED_BETWEEN_LOOKS,	/* ... and another comes between the looks */
 	GUARD_BETWEEN_LOOKS,
 	GUARD_AFTER,
 };
@@ -60,14 +64,30 @@ struct guard_race {
 	int install_ret;
 	struct completion go;
 	struct completion done;
+
+	/* Likewise for who holds the mmap lock. */
+	struct completion locked;
+	struct completion unlock;
+	bool unlocked_late;
 };
+
+static void guard_race_hold(struct guard_race *race)
+{
+	mmap_write_lock(race->mm);
+	complete(&race->locked);
+	/* Not for ever: the collapse is going to need the lock. */
+	race->unlocked_late = !wait_for_completion_timeout(&race->unlock, 60 * HZ);
+	mmap_write_unlock(race->mm);
+}
 
 static int guard_race_installer(void *data)
 {
 	struct guard_race *race = data;
 
 	wait_for_completion(&race->go);
-	if (!race->quit) {
+	if (!race->quit && race->when == GUARD_REMOVED_LOCKED) {
+		guard_race_hold(race);
+	} else if (!race->quit) {
 		kthread_use_mm(race->mm);
 		race->install_ret = do_madvise(race->mm, GUARD_ADDR, PAGE_SIZE,
 					       MADV_GUARD_INSTALL);
@@ -85,12 +105,12 @@ static void guard_race_install(struct guard_race *race)
 
 /* Is this retract_page_tables()? try_to_unmap() goes page by page. */
 static bool guard_race_is_retraction(struct guard_race *race,
-				     const struct mmu_notifier_range *range)
+				     const struct mmu_notifier_range *range,
+				     unsigned long addr)
 {
 	return current == race->collapser &&
 		range->event == MMU_NOTIFY_CLEAR &&
-		range->start == SEEN_ADDR &&
-		range->end == SEEN_ADDR + HPAGE_PMD_SIZE;
+		range->start == addr && range->end == addr + HPAGE_PMD_SIZE;
 }
 
 static int guard_race_start(struct mmu_notifier *notifier,
@@ -99,9 +119,20 @@ static int guard_race_start(struct mmu_notifier *notifier,
 	struct guard_race *race = container_of(notifier, struct guard_race,
 					       notifier);
 
-	if (guard_race_is_retraction(race, range) && !race->started++ &&
-	    race->when == GUARD_BETWEEN_LOOKS)
+	if (guard_race_is_retraction(race, range, SEEN_ADDR) &&
+	    !race->started++ && (race->when == GUARD_BETWEEN_LOOKS ||
+				 race->when == GUARD_REMOVED_BETWEEN_LOOKS))
 		guard_race_install(race);
+
+	/* The page tables come in the order in which they were mapped. */
+	if (race->when != GUARD_REMOVED_LOCKED)
+		return 0;
+	if (guard_race_is_retraction(race, range, COLLAPSED_ADDR)) {
+		complete(&race->go);
+		wait_for_completion(&race->locked);
+	} else if (guard_race_is_retraction(race, range, LAST_ADDR)) {
+		complete(&race->unlock);
+	}
 	return 0;
 }
 
@@ -111,8 +142,8 @@ static void guard_race_end(struct mmu_notifier *notifier,
 	struct guard_race *race = container_of(notifier, struct guard_race,
 					       notifier);
 
-	if (guard_race_is_retraction(race, range) && !race->ended++ &&
-	    race->when == GUARD_AFTER)
+	if (guard_race_is_retraction(race, range, SEEN_ADDR) &&
+	    !race->ended++ && race->when == GUARD_AFTER)
 		guard_race_install(race);
 }
 
@@ -244,7 +275,13 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	struct task_struct *installer;
 	struct vm_area_struct *vma;
 	pgtable_t before, after;
-	bool retracted, guarded = when != GUARD_NEVER && when != GUARD_REMOVED;
+	const bool guarded = when == GUARD_BEFORE || when == GUARD_AFTER ||
+			     when == GUARD_BETWEEN_LOOKS ||
+			     when == GUARD_REMOVED_BETWEEN_LOOKS;
+	/* What the first look does not stop is notified, once. */
+	const bool notified = when != GUARD_BEFORE && when != GUARD_REMOVED_LOCKED;
+	/* A new table, for the guard that came after, can be at the old place. */
+	const bool retracted = when == GUARD_AFTER || (!guarded && notified);
 
 	if (!has_transparent_hugepage())
 		kunit_skip(test, "no huge pages on this machine");
@@ -259,11 +296,15 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	race->when = when;
 	init_completion(&race->go);
 	init_completion(&race->done);
+	init_completion(&race->locked);
+	init_completion(&race->unlock);
 
 	guard_race_map(test, NULL, COLLAPSED_ADDR, MAP_SHARED | MAP_ANONYMOUS);
 	race->mm = current->mm;
 	guard_race_get_file(test);
 	guard_race_map(test, race->file, SEEN_ADDR, *flags);
+	if (when == GUARD_REMOVED_LOCKED)
+		guard_race_map(test, race->file, LAST_ADDR, MAP_SHARED);
 
 	guard_race_register(test, &race->notifier);
 	installer = kthread_run(guard_race_installer, race, "guard_race");
@@ -272,24 +313,27 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 
 	before = guard_race_table(test);
 	KUNIT_ASSERT_NOT_NULL(test, before);
-	if (when == GUARD_BEFORE || when == GUARD_REMOVED)
+	if (when == GUARD_BEFORE)
 		guard_race_install(race);
-	if (when == GUARD_REMOVED)
+	if (when == GUARD_REMOVED || when == GUARD_REMOVED_LOCKED ||
+	    when == GUARD_REMOVED_BETWEEN_LOOKS) {
+		KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, GUARD_ADDR,
+						    PAGE_SIZE,
+						    MADV_GUARD_INSTALL));
 		KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, GUARD_ADDR,
 						    PAGE_SIZE,
 						    MADV_GUARD_REMOVE));
+	}
 	KUNIT_ASSERT_EQ(test, 0, do_madvise(race->mm, COLLAPSED_ADDR,
 					    HPAGE_PMD_SIZE, MADV_COLLAPSE));
 	after = guard_race_table(test);
 	KUNIT_EXPECT_EQ(test, 0, race->install_ret);
 	KUNIT_EXPECT_EQ(test, guarded, guard_race_guards(test));
 
-	/* The first look stops only GUARD_BEFORE; the others are notified, once. */
-	KUNIT_EXPECT_EQ(test, when != GUARD_BEFORE, race->started);
-	KUNIT_EXPECT_EQ(test, when != GUARD_BEFORE, race->ended);
+	KUNIT_EXPECT_EQ(test, notified, race->started);
+	KUNIT_EXPECT_EQ(test, notified, race->ended);
+	KUNIT_EXPECT_FALSE(test, race->unlocked_late);
 
-	/* A new table, for the guard that came after, can be at the old place. */
-	retracted = !guarded || when == GUARD_AFTER;
 	if (!retracted)
 		KUNIT_EXPECT_PTR_EQ(test, before, after);
 	else if (!guarded)
@@ -297,7 +341,7 @@ static void guard_race_run(struct kunit *test, enum guard_race_when when)
 	else
 		KUNIT_EXPECT_NOT_NULL(test, after);
 
-	/* What keeps the table is the guard, and not an anon_vma. */
+	/* What keeps the table is no anon_vma. */
 	mmap_read_lock(race->mm);
 	vma = vma_lookup(race->mm, SEEN_ADDR);
 	KUNIT_EXPECT_NOT_NULL(test, vma);
@@ -322,6 +366,16 @@ static void race_before(struct kunit *test)
 static void race_removed(struct kunit *test)
 {
 	guard_race_run(test, GUARD_REMOVED);
+}
+
+static void race_removed_locked(struct kunit *test)
+{
+	guard_race_run(test, GUARD_REMOVED_LOCKED);
+}
+
+static void race_removed_between_looks(struct kunit *test)
+{
+	guard_race_run(test, GUARD_REMOVED_BETWEEN_LOOKS);
 }
 
 static void race_between_looks(struct kunit *test)
@@ -529,6 +583,8 @@ static struct kunit_case guard_race_cases[] = {
 	KUNIT_CASE_PARAM(race_no_guard, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_before, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_removed, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_removed_locked, guard_race_gen_params),
+	KUNIT_CASE_PARAM(race_removed_between_looks, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_between_looks, guard_race_gen_params),
 	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
 	KUNIT_CASE(flag_before_guard),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Sourced by checks that boot our kernel, here and in tools/check-full.d.
+. tools/series/lib.sh
 bail() { echo "Bail out! $1"; exit "$2"; }
 unset KDIR TARBALL
 
@@ -10,7 +11,9 @@ our_kernel() {	# CONFIG: sets kernel to the path of the image
 
 everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
 	config=$1; shift
-	programs=$(tools/testing/selftests/build) || bail "the test programs do not build" $?
+	arch=$(sed -n 's/^# ARCH=//p' "tools/lab/configs/$config.config")
+	arch=${arch:-x86_64}
+	programs=$(selftests "$arch") || bail "the test programs do not build" $?
 	our_kernel "$config"
 	# What the debug kernel cannot have, the others cannot, if they say no more.
 	for expect in "tools/lab/expect/$BASE-$config" "tools/lab/expect/$BASE-debug"; do
@@ -21,5 +24,5 @@ everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
 	for t in "$programs"/guard_*; do
 		set -- "$@" "$t"
 	done
-	exec tools/lab/run --name "check-$BASE-$config" --kernel "$kernel" --kunit "$@"
+	exec tools/lab/run --arch "$arch" --name "check-$BASE-$config" --kernel "$kernel" --kunit "$@"
 }

@@ -98,6 +98,30 @@ sha256_of() {	# FILE
 	sha256sum "$1" | { read -r _h _; echo "$_h"; }
 }
 
+# The cross compilers of Debian that kernels and tests are built with here.
+cross_of() {	# ARCH: the prefix of its tools, nothing for this machine's own; fails if not known
+	case $1 in
+	x86_64)		;;
+	i386)		echo i686-linux-gnu- ;;
+	arm64)		echo aarch64-linux-gnu- ;;
+	riscv64)	echo riscv64-linux-gnu- ;;
+	*)		return 1 ;;
+	esac
+}
+
+need_cross() {	# PREFIX
+	[ -z "$1" ] || need "${1}gcc" "gcc-${1%-}"
+}
+
+selftests() {	# ARCH [PROGRAM...]: builds the test programs, prints where they are
+	_cross=$(cross_of "$1") _to=$BUILD/selftests/mm
+	[ "$1" = x86_64 ] || _to=$_to-$1
+	shift
+	need_cross "$_cross"
+	_cc=${_cross:+${_cross}gcc}
+	CC=${_cc:-${CC:-gcc}} OUT=$_to "$TOP/tools/testing/selftests/build" "$@"
+}
+
 # A second tree, so that the developer's keeps its files and their times. Not by
 # hard links: an editor may write into a file.
 second_tree() {	# LINUX DIR [COMMIT]: at the tag "base", or another commit

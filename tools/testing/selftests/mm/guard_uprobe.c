@@ -178,4 +178,26 @@ TEST_F(uprobe, guard_before_unregister)
 	EXPECT_EQ(0, write_to(TRACING "/uprobe_events", "-:" EVENT "\n"));
 }
 
+/*
+ * A probe with a counter in user memory, and a guard on that: the probe cannot be
+ * had here, though there is no guard on the instruction.
+ */
+TEST_F(uprobe, guard_on_counter)
+{
+	char probe[256];
+	char *counter;
+
+	ASSERT_EQ(0, ftruncate(self->fd, 2 * page_size()));
+	counter = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE,
+		       self->fd, page_size());
+	ASSERT_NE(MAP_FAILED, counter);
+	ASSERT_EQ(0, guard_install(counter, page_size()));
+
+	ASSERT_EQ(0, write_to(TRACING "/uprobe_events", "-:" EVENT "\n"));
+	snprintf(probe, sizeof(probe), "p:%s %s:0x0(0x%lx)\n", EVENT,
+		 self->path, (unsigned long)page_size());
+	ASSERT_EQ(0, write_to(TRACING "/uprobe_events", probe));
+	EXPECT_EQ(-EFAULT, write_to(TRACING "/events/" EVENT "/enable", "1"));
+}
+
 GUARD_HARNESS_MAIN
