@@ -701,10 +701,10 @@ static void do_unused(void)
 		 * interrupts out: each repeat is the mean of the lesser four
 		 * fifths of batches that are short beside the time between two
 		 * interrupts.  Of forks, with all that the kernel puts off at
-		 * the end of a process, it is the least tenth of more.
+		 * the end of a process, it is the least of more.
 		 */
 		int batches = u[i].times > 1 ? 100 : 300;
-		int keep = u[i].times > 1 ? 80 : 30;
+		int keep = u[i].times > 1 ? 80 : 1;
 
 		for (int r = -1; r < REPEATS; r++) {
 			double b[300], sum = 0;
