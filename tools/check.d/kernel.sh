@@ -11,8 +11,7 @@ our_kernel() {	# CONFIG: sets kernel to the path of the image
 
 everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
 	config=$1; shift
-	arch=$(sed -n 's/^# ARCH=//p' "tools/lab/configs/$config.config")
-	arch=${arch:-x86_64}
+	arch=$(arch_of "tools/lab/configs/$config.config")
 	programs=$(selftests "$arch") || bail "the test programs do not build" $?
 	our_kernel "$config"
 	# What the debug kernel cannot have, the others cannot, if they say no more.

@@ -98,6 +98,11 @@ sha256_of() {	# FILE
 	sha256sum "$1" | { read -r _h _; echo "$_h"; }
 }
 
+arch_of() {	# CONFIG-FILE, of tools/lab/configs: the architecture that it is for
+	_arch=$(sed -n 's/^# ARCH=//p' "$1")
+	echo "${_arch:-x86_64}"
+}
+
 # The cross compilers of Debian that kernels and tests are built with here.
 cross_of() {	# ARCH: the prefix of its tools, nothing for this machine's own; fails if not known
 	case $1 in
