@@ -127,7 +127,7 @@ refresh: ## the series on a newer release, TARBALL=, KDIR= or VERSION=: merges, 
 	@$(S)/refresh $(BASE)
 
 .PHONY: points
-points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too
+points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too; ALL=1: each that Debian has
 	@$(S)/points $(BASE)
 
 .PHONY: audit
