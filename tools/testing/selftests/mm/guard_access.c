@@ -120,6 +120,8 @@ TEST_F(access, call_faults)
 	static const unsigned char code[] = { 0xc3 };		/* ret */
 #elif defined(__aarch64__)
 	static const unsigned char code[] = { 0xc0, 0x03, 0x5f, 0xd6 };
+#elif defined(__riscv)
+	static const unsigned char code[] = { 0x67, 0x80, 0x00, 0x00 };
 #else
 	static const unsigned char code[] = { 0 };
 
