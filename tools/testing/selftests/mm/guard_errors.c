@@ -490,7 +490,7 @@ static int try_named(const char *name, int advice)
 	struct named_vma want = { .name = name };
 	char *start;
 
-	vma_for_each(NULL, SIZE_MAX / 2, match_name, &want);
+	vma_for_each(NULL, SIZE_MAX, match_name, &want);
 	start = (char *)want.vma.start;
 	if (!want.found || !is_special(start) || vma_has_flag(start, "sl"))
 		return -ENOENT;

@@ -399,7 +399,8 @@ static void mark_text(const struct mark *m, char *buf, size_t size)
 
 /*
  * As touch(), for more than a byte, and without a system call to save the
- * signal mask, which stays as it is. Returns the signal, 0 if there was none.
+ * signal mask, which stays as it is. Returns the signal, 0 if there was none. In
+ * 32 bits a word is two accesses, in whichever order.
  */
 static int touch_mark(void *page, struct mark *m, bool store)
 {
@@ -416,7 +417,8 @@ static int touch_mark(void *page, struct mark *m, bool store)
 				m->word[i] = word[mark_index(i)];
 	}
 	touch_armed = 0;
-	if (touch_seen.signo && touch_seen.addr != (char *)page)
+	if (touch_seen.signo &&
+	    (uintptr_t)touch_seen.addr - (uintptr_t)page >= sizeof(*word))
 		return -1;
 	return touch_seen.signo;
 }
