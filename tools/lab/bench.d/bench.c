@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/personality.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -865,13 +864,6 @@ int main(int argc, char **argv)
 		fputs(out, stdout);
 		return 0;
 	}
-	/*
-	 * Where stack and mappings are decides how many page tables there are, and
-	 * these are a percent of a fork: let it be the same in each boot.
-	 */
-	if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) &&
-	    personality(ADDR_NO_RANDOMIZE) != -1)
-		execv("/proc/self/exe", argv);
 	for (unsigned int i = 0; argc > 1 && i < sizeof(tests) / sizeof(*tests); i++) {
 		if (strcmp(argv[1], tests[i].name))
 			continue;

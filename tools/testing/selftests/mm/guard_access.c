@@ -4,6 +4,8 @@
  * kernel, and what install and remove do to what is in the range.
  */
 #define _GNU_SOURCE
+/* Addresses are offsets in /proc/PID/mem, above 2 GiB in 32 bits too. */
+#define _FILE_OFFSET_BITS 64
 #include "guard_system.h"
 
 #define NR_PAGES	24
@@ -304,7 +306,7 @@ static int read_child(struct guard_map *m, ssize_t *vm, ssize_t *mem)
 		*vm = -errno;
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	*mem = pread64(fd, &byte, 1, (off64_t)(uintptr_t)map_page(m, GUARD));
+	*mem = pread(fd, &byte, 1, (off_t)(uintptr_t)map_page(m, GUARD));
 	if (*mem < 0)
 		*mem = -errno;
 	close(fd);
@@ -341,20 +343,20 @@ TEST_F(access, proc_mem_fails)
 	ASSERT_NE(NULL, buf);
 	ASSERT_LE(0, fd);
 	map_populate(m, 0, NR_PAGES);
-	ASSERT_EQ((ssize_t)psz, pread64(fd, buf, psz, (off64_t)(uintptr_t)guard));
+	ASSERT_EQ((ssize_t)psz, pread(fd, buf, psz, (off_t)(uintptr_t)guard));
 	ASSERT_EQ(0, guard_install(guard, NR_GUARDS * psz));
 
-	EXPECT_GT(0, pread64(fd, buf, psz, (off64_t)(uintptr_t)guard));
-	EXPECT_GT(0, pwrite64(fd, buf, psz, (off64_t)(uintptr_t)guard));
-	EXPECT_GT(0, pread64(fd, buf, 1, (off64_t)(uintptr_t)(guard + psz - 1)));
-	EXPECT_EQ((ssize_t)psz, pread64(fd, buf, 2 * psz,
-				      (off64_t)(uintptr_t)(guard - psz)));
+	EXPECT_GT(0, pread(fd, buf, psz, (off_t)(uintptr_t)guard));
+	EXPECT_GT(0, pwrite(fd, buf, psz, (off_t)(uintptr_t)guard));
+	EXPECT_GT(0, pread(fd, buf, 1, (off_t)(uintptr_t)(guard + psz - 1)));
+	EXPECT_EQ((ssize_t)psz, pread(fd, buf, 2 * psz,
+				      (off_t)(uintptr_t)(guard - psz)));
 	EXPECT_EQ(0, memcmp(buf, guard - psz, psz));
 
 	/* These accesses are forced: no protection opens the page to them. */
 	ASSERT_EQ(0, mprotect(m->base, m->size, PROT_NONE));
-	EXPECT_GT(0, pread64(fd, buf, psz, (off64_t)(uintptr_t)guard));
-	EXPECT_GT(0, pwrite64(fd, buf, psz, (off64_t)(uintptr_t)guard));
+	EXPECT_GT(0, pread(fd, buf, psz, (off_t)(uintptr_t)guard));
+	EXPECT_GT(0, pwrite(fd, buf, psz, (off_t)(uintptr_t)guard));
 	ASSERT_EQ(0, mprotect(m->base, m->size, m->prot));
 
 	EXPECT_TRUE(map_guarded(m, GUARD, NR_GUARDS));
@@ -458,8 +460,8 @@ TEST_F(access, failed_access_populates_nothing)
 		EXPECT_TRUE(kernel_write_fails(p));
 		EXPECT_GT(0, vm_copy(false, p, buf, psz));
 		EXPECT_GT(0, vm_copy(true, p, buf, psz));
-		EXPECT_GT(0, pread64(mem, buf, psz, (off64_t)(uintptr_t)p));
-		EXPECT_GT(0, pwrite64(mem, buf, psz, (off64_t)(uintptr_t)p));
+		EXPECT_GT(0, pread(mem, buf, psz, (off_t)(uintptr_t)p));
+		EXPECT_GT(0, pwrite(mem, buf, psz, (off_t)(uintptr_t)p));
 		EXPECT_GT(0, vmsplice(pipefd[1], &iov, 1, 0));
 		EXPECT_FALSE(page_present(p));
 	}
