@@ -657,6 +657,59 @@ static void u_fork_exec(void)
 	waitpid(pid, NULL, 0);
 }
 
+/* A process whose VMAs come and go, some of them for each byte that it reads. */
+static void come_and_go(int ask, int answer)
+{
+	enum { SLOTS = 256 };
+	static char used[SLOTS];
+	char c, *slots = mmap(NULL, 2 * SLOTS * PAGE, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(slots, 2 * SLOTS * PAGE);
+	while (read(ask, &c, 1) == 1) {
+		for (int k = 1 + rand() % 32; k; k--) {
+			int i = rand() % SLOTS;
+			/* With a gap each, so that they do not merge. */
+			char *p = slots + 2 * i * PAGE;
+
+			used[i] = !used[i];
+			if (!used[i])
+				munmap(p, PAGE);
+			else if (mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED |
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+				*p = 1;
+		}
+		if (write(answer, &c, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+/*
+ * What an allocation costs depends on how full the slab is from which it is, and
+ * what suits one batch suits the next: a boot would have costs of its own, by up to
+ * 0.6 % others than the next one's.  So VMAs come and go between the batches, by the
+ * same random numbers on each kernel.  Then RCU has the time to free what waits for
+ * it: from 10,000 on, which this process can hold up, each call_rcu() costs more.
+ */
+static void stir(void)
+{
+	static int ask[2], answer[2];
+	char c = 0;
+
+	if (!ask[1]) {
+		if (pipe(ask) || pipe(answer))
+			fail("pipe");
+		if (!fork()) {
+			close(ask[1]);
+			come_and_go(ask[0], answer[1]);
+		}
+	}
+	if (write(ask[1], &c, 1) != 1 || read(answer[0], &c, 1) != 1)
+		fail("who stirs has died");
+	usleep(40000);
+}
+
 static int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -671,17 +724,17 @@ static void do_unused(void)
 		void (*fn)(void);
 		int times;
 	} u[] = {
-		{ "mmap+munmap", u_mmap, 16 },
+		{ "mmap+munmap", u_mmap, 4 },
 		{ "mmap+touch+munmap", u_mmap_touch, 2 },
-		{ "munmap-in-the-middle", u_munmap_middle, 16 },
+		{ "munmap-in-the-middle", u_munmap_middle, 4 },
 		{ "fault-anon", u_fault_anon, 2 },
 		{ "fault-shared", u_fault_shared, 4 },
 		{ "mprotect", u_mprotect, 4 },
-		{ "mprotect-split", u_mprotect_split, 8 },
+		{ "mprotect-split", u_mprotect_split, 4 },
 		{ "mlock", u_mlock, 4 },
 		{ "mremap-move", u_mremap, 4 },
-		{ "mremap-size", u_mremap_size, 16 },
-		{ "brk", u_brk, 16 },
+		{ "mremap-size", u_mremap_size, 4 },
+		{ "brk", u_brk, 4 },
 		{ "fork+exit", u_fork, 1 },
 		{ "fork+exec", u_fork_exec, 1 },
 	};
@@ -703,15 +756,17 @@ static void do_unused(void)
 		 * interrupts.  Of forks, with all that the kernel puts off at
 		 * the end of a process, it is the least of more.
 		 */
-		int batches = u[i].times > 1 ? 100 : 300;
-		int keep = u[i].times > 1 ? 80 : 1;
+		int batches = u[i].times > 1 ? 200 : 300;
+		int keep = u[i].times > 1 ? 160 : 1;
 
 		for (int r = -1; r < REPEATS; r++) {
 			double b[300], sum = 0;
 
 			for (int k = 0; k < batches; k++) {
-				uint64_t t = now();
+				uint64_t t;
 
+				stir();
+				t = now();
 				for (int n = 0; n < u[i].times; n++)
 					u[i].fn();
 				b[k] = now() - t;
