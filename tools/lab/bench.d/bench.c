@@ -724,17 +724,17 @@ static void do_unused(void)
 		void (*fn)(void);
 		int times;
 	} u[] = {
-		{ "mmap+munmap", u_mmap, 4 },
+		{ "mmap+munmap", u_mmap, 16 },
 		{ "mmap+touch+munmap", u_mmap_touch, 2 },
-		{ "munmap-in-the-middle", u_munmap_middle, 4 },
+		{ "munmap-in-the-middle", u_munmap_middle, 16 },
 		{ "fault-anon", u_fault_anon, 2 },
 		{ "fault-shared", u_fault_shared, 4 },
 		{ "mprotect", u_mprotect, 4 },
-		{ "mprotect-split", u_mprotect_split, 4 },
+		{ "mprotect-split", u_mprotect_split, 8 },
 		{ "mlock", u_mlock, 4 },
 		{ "mremap-move", u_mremap, 4 },
 		{ "mremap-size", u_mremap_size, 4 },
-		{ "brk", u_brk, 4 },
+		{ "brk", u_brk, 16 },
 		{ "fork+exit", u_fork, 1 },
 		{ "fork+exec", u_fork_exec, 1 },
 	};

@@ -178,6 +178,25 @@ TEST_F(uprobe, guard_before_unregister)
 	EXPECT_EQ(0, write_to(TRACING "/uprobe_events", "-:" EVENT "\n"));
 }
 
+/* Neither when it is met and when it is asked for. */
+TEST_F(uprobe, guard_comes_and_goes)
+{
+	self->child = fork();
+	ASSERT_LE(0, self->child);
+	if (!self->child) {
+		while (!guard_install(self->code, page_size()) &&
+		       !guard_remove(self->code, page_size()))
+			;
+		_exit(1);
+	}
+	for (int i = 0; i < 50; i++) {
+		ASSERT_EQ(0, write_to(TRACING "/events/" EVENT "/enable", "1"));
+		ASSERT_EQ(0, write_to(TRACING "/events/" EVENT "/enable", "0"));
+		ASSERT_FALSE(leak_reported(self->kmsg));
+	}
+	EXPECT_EQ(0, waitpid(self->child, NULL, WNOHANG));
+}
+
 /*
  * A probe with a counter in user memory, and a guard on that: the probe cannot be
  * had here, though there is no guard on the instruction.  That is the second one:
