@@ -9,6 +9,10 @@ L := tools/lab
 # The tree that is built: of the base, or a copy of the user's.
 TREE := $(if $(KDIR),kdir,$(if $(TARBALL),tarball,$(BASE)))
 
+# What works on the base alone says so, and not something of another tree.
+refuse = echo 'make $@ is for the base alone; $(1) is for make and make apply and deb and deb-try and refresh' >&2; exit 2
+base_only = $(if $(KDIR)$(TARBALL),@$(call refuse,KDIR= or TARBALL=))
+
 # Each target is a step of its own with progress of its own; nothing here may
 # run beside another, and "make" must not pass its own flags on to kernel make.
 .NOTPARALLEL:
@@ -25,6 +29,8 @@ all: ## packages, source, series, kernel, boot, and a demonstration of guard reg
 
 .PHONY: fetch
 fetch: ## all that make and make check get from outside; OFFLINE=1 then asks for nothing
+	$(base_only)
+	@$(S)/packages --install
 	@$(S)/fetch --all $(BASE)
 
 .PHONY: apply
@@ -34,12 +40,14 @@ apply: ## the series on the source, as git branch "series" in build/BASE/linux
 
 .PHONY: export
 export: ## the branch "series" back to patches/BASE and the files it adds
+	$(base_only)
 	@$(S)/export $(BASE)
 
 .PHONY: check
 check: ## everything that must hold (ONLY="10 30" picks some), one summary, build/check.xml
+	$(if $(KDIR),@$(call refuse,KDIR=))
 	@$(S)/packages --install
-	@$(if $(TARBALL),$(S)/fetch --from "$(TARBALL)" >/dev/null)
+	@$(if $(TARBALL),$(S)/fetch --from "$(TARBALL)" $(BASE) >/dev/null)
 	@tools/check $(ONLY)
 
 .PHONY: selftests
@@ -60,16 +68,19 @@ guardctl: ## shows where a process has guard regions, static: build/guardctl/gua
 
 .PHONY: check-full
 check-full: ## ... and what takes longer: sanitizers, i386, arm64, riscv64, the base's own tests, the fuzzer
+	$(base_only)
 	@$(S)/packages --install --cross
 	@CHECK_TIMEOUT=14400 CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
 
 .PHONY: matrix
 matrix: ## each test program on each kernel, a table with reasons (KERNELS="..." FRESH=1 README=1)
+	$(base_only)
 	@$(S)/packages --install
 	@$(L)/matrix $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
 
 .PHONY: bench
 bench: ## the cost of guards in instructions, table and plots (KERNELS="..." FRESH=1 README=1)
+	$(base_only)
 	@$(S)/packages --install
 	@$(L)/bench $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
 
@@ -79,18 +90,21 @@ report: ## what was last checked and measured, as one page: build/report.html (r
 
 .PHONY: mutants
 mutants: ## small wrong edits of the series, which the tests must find (ONLY="name...")
+	$(base_only)
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
 	@$(L)/mutants $(BASE) $(ONLY)
 
 .PHONY: litmus
 litmus: ## the locking against the kernel's memory model, with herd7
+	$(base_only)
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
 	@$(L)/litmus
 
 .PHONY: kunit
 kunit: ## the KUnit tests, by the kernel's own kunit.py
+	$(base_only)
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
 	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
@@ -98,14 +112,17 @@ kunit: ## the KUnit tests, by the kernel's own kunit.py
 
 .PHONY: mbox
 mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.mbox
+	$(base_only)
 	@$(S)/mbox $(BASE)
 
 .PHONY: quilt
 quilt: ## the patches as a debian/patches folder, DEP-3 (INTO=package: put it in there)
+	$(base_only)
 	@$(S)/quilt $(BASE) $(if $(INTO),--into "$(INTO)")
 
 .PHONY: reproduce
 reproduce: ## build the kernel twice, in two folders: the same bytes? (CONFIG=fast)
+	$(base_only)
 	@$(S)/apply $(BASE) >/dev/null
 	@$(L)/reproduce $(BASE) $(CONFIG)
 
@@ -119,6 +136,7 @@ deb-try: ## ... installed into a minimal Debian, booted in QEMU and tested there
 
 .PHONY: range-diff
 range-diff: ## what changed in the patches since the last tag, or OLD=COMMIT
+	$(base_only)
 	@$(S)/apply $(BASE) >/dev/null
 	@$(S)/range-diff $(BASE) $(OLD)
 
@@ -128,10 +146,12 @@ refresh: ## the series on a newer release, TARBALL=, KDIR= or VERSION=: merges, 
 
 .PHONY: points
 points: ## git am, patch -F0 and quilt on the base and on older point releases, Debian's too; ALL=1: each that Debian has
+	$(base_only)
 	@$(S)/points $(BASE)
 
 .PHONY: audit
 audit: ## checkpatch, subjects, W=1 and sparse of each patch (FULL=1: build each prefix)
+	$(base_only)
 	@$(S)/audit $(BASE)
 
 .PHONY: help

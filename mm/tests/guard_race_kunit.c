@@ -569,6 +569,79 @@ static void retries_let_writers_in(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(busy->written));
 }
 
+/*
+ * A page that is gone from its entry can be in a TLB for a while: then there is
+ * a flush to come, by reclaim or by who zapped it. The install must not leave it
+ * to them. It is seen where secondary TLBs are told.
+ */
+struct guard_flush {
+	struct mmu_notifier notifier;
+	struct task_struct *installer;
+	int flushes;
+};
+
+static void guard_flush_seen(struct mmu_notifier *notifier,
+			     struct mm_struct *mm, unsigned long start,
+			     unsigned long end)
+{
+	struct guard_flush *flush = container_of(notifier, struct guard_flush,
+						 notifier);
+
+	if (current == flush->installer && start <= SEEN_ADDR &&
+	    end >= SEEN_ADDR + PAGE_SIZE)
+		flush->flushes++;
+}
+
+static const struct mmu_notifier_ops guard_flush_ops = {
+	.arch_invalidate_secondary_tlbs	= guard_flush_seen,
+};
+
+/* The flushes that an install makes where nothing is mapped. */
+static int guard_flush_install(struct kunit *test, struct guard_flush *flush)
+{
+	int before;
+
+	KUNIT_ASSERT_EQ(test, 0, do_madvise(current->mm, SEEN_ADDR, PAGE_SIZE,
+					    MADV_GUARD_REMOVE));
+	before = flush->flushes;
+	KUNIT_ASSERT_EQ(test, 0, do_madvise(current->mm, SEEN_ADDR, PAGE_SIZE,
+					    MADV_GUARD_INSTALL));
+	KUNIT_EXPECT_EQ(test, 1, guard_race_guard_at(current->mm, SEEN_ADDR));
+	return flush->flushes - before;
+}
+
+static void install_flushes_what_is_due(struct kunit *test)
+{
+	struct guard_flush *flush;
+	unsigned long at;
+	int due;
+
+	flush = kunit_kzalloc(test, sizeof(*flush), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, flush);
+	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
+			   PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
+	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	flush->notifier.ops = &guard_flush_ops;
+	flush->installer = current;
+	guard_race_register(test, &flush->notifier);
+
+	KUNIT_EXPECT_EQ(test, 0, guard_flush_install(test, flush));
+
+	/* As while another thread is in MADV_DONTNEED. */
+	inc_tlb_flush_pending(current->mm);
+	due = guard_flush_install(test, flush);
+	dec_tlb_flush_pending(current->mm);
+	KUNIT_EXPECT_EQ(test, 1, due);
+
+#ifdef CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH
+	/* As when try_to_unmap() has left it for later; it is due once. */
+	atomic_inc(&current->mm->tlb_flush_batched);
+	KUNIT_EXPECT_EQ(test, 1, guard_flush_install(test, flush));
+#endif
+	KUNIT_EXPECT_EQ(test, 0, guard_flush_install(test, flush));
+}
+
 static const unsigned long guard_race_flags[] = { MAP_SHARED, MAP_PRIVATE };
 
 static void guard_race_describe(const unsigned long *flags, char *desc)
@@ -589,6 +662,7 @@ static struct kunit_case guard_race_cases[] = {
 	KUNIT_CASE_PARAM(race_after, guard_race_gen_params),
 	KUNIT_CASE(flag_before_guard),
 	KUNIT_CASE(retries_let_writers_in),
+	KUNIT_CASE(install_flushes_what_is_due),
 	{}
 };
 

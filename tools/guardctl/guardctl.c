@@ -48,6 +48,12 @@ struct scan_arg {
 /* A process that is not stopped is looked at again when it changed meanwhile. */
 #define TRIES			3
 
+/*
+ * Of one PAGEMAP_SCAN.  Most kernels buffer 512: with more here, the tests meet
+ * what happens when that is full and this is not.
+ */
+#define MAX_REGIONS		1024
+
 enum { EX_GUARD, EX_NO_GUARD, EX_ENV };
 enum gu { GU_UNKNOWN, GU_NO, GU_YES };
 
@@ -198,15 +204,32 @@ static void free_mappings(struct mappings *l)
 	free(l->v);
 }
 
+/* Those of the process, from its maps or smaps. */
+static struct mappings read_process(const char *file)
+{
+	const u64 *only = opt_addr ? &addr : NULL;
+	struct mappings l = read_mappings(proc_path(file), only);
+
+	/* It may have been opened before an execve(), and read after it. */
+	for (int try = 2; try <= TRIES && !l.any; try++)
+		l = read_mappings(proc_path(file), only);
+	if (!l.any)
+		no_memory_of_its_own();
+	return l;
+}
+
+static bool same_mapping(const struct mapping *a, const struct mapping *b)
+{
+	return a->at.start == b->at.start && a->at.end == b->at.end &&
+	       !strcmp(a->perms, b->perms) && !strcmp(a->name, b->name);
+}
+
 static bool same_mappings(const struct mappings *a, const struct mappings *b)
 {
 	if (a->nr != b->nr)
 		return false;
 	for (size_t i = 0; i < a->nr; i++)
-		if (a->v[i].at.start != b->v[i].at.start ||
-		    a->v[i].at.end != b->v[i].at.end ||
-		    strcmp(a->v[i].perms, b->v[i].perms) ||
-		    strcmp(a->v[i].name, b->v[i].name))
+		if (!same_mapping(&a->v[i], &b->v[i]))
 			return false;
 	return true;
 }
@@ -271,18 +294,23 @@ static void find_guards(int fd, struct mapping *m)
 		return;
 	}
 	while (start < m->at.end) {
-		struct scan_region r[512];
+		struct scan_region r[MAX_REGIONS];
 		struct scan_arg arg = {
 			.start = start,
 			.end = m->at.end,
 			.vec = (uintptr_t)r,
-			.vec_len = sizeof(r) / sizeof(*r),
+			.vec_len = MAX_REGIONS,
 		};
 		int nr = scan(fd, &arg, how == BY_SCAN ? SCAN_GUARD : SCAN_SWAPPED);
 
 		/* [vsyscall] is where a process can have nothing. */
 		if (nr < 0 && errno == EFAULT)
 			return;
+		/* The process ended, or this was its memory before an execve(). */
+		if (nr < 0 && errno == ESRCH) {
+			changed = true;
+			return;
+		}
 		if (nr < 0)
 			die_of(proc_path("pagemap"), errno);
 		for (int i = 0; i < nr; i++) {
@@ -291,6 +319,12 @@ static void find_guards(int fd, struct mapping *m)
 			else
 				read_bits(fd, m, r[i].start, r[i].end);
 		}
+		/*
+		 * A kernel whose own buffer is smaller than r may leave here
+		 * where that was full, although it went on from there.
+		 */
+		if (nr && arg.walk_end < r[nr - 1].end)
+			arg.walk_end = r[nr - 1].end;
 		if (arg.walk_end <= start)
 			die("PAGEMAP_SCAN does not get on at %llx", start);
 		start = arg.walk_end;
@@ -361,27 +395,60 @@ static void forget_gu(struct mappings *l)
 		l->v[i].gu = GU_UNKNOWN;
 }
 
+static bool lacks_gu(const struct mapping *m)
+{
+	return m->nr_guards && m->gu == GU_NO;
+}
+
 static size_t count_lost(const struct mappings *l)
 {
 	size_t lost = 0;
 
 	for (size_t i = 0; i < l->nr; i++)
-		lost += l->v[i].nr_guards && l->v[i].gu == GU_NO;
+		lost += lacks_gu(&l->v[i]);
 	return lost;
+}
+
+/*
+ * The flag is set before a guard is made, and stays as long as the VMA.  So it
+ * is lost if it is missing after the guard was seen; that it was missing before
+ * proves nothing, for the guard may be newer.  But a VMA that was unmapped and
+ * mapped anew has lost nothing either, and looks the same: hence flag and guard
+ * are read in turn, several times.  Only a process that does so at each of them
+ * is still suspected, and the message leaves room for that.
+ */
+static void doubt_lost(int fd, struct mappings *l)
+{
+	for (int try = 1; try <= TRIES && count_lost(l); try++) {
+		struct mappings now = read_process("smaps");
+		size_t j = 0;
+
+		for (size_t i = 0; i < l->nr; i++) {
+			struct mapping *m = &l->v[i];
+
+			if (!lacks_gu(m))
+				continue;
+			while (j < now.nr && now.v[j].at.start < m->at.start)
+				j++;
+			m->gu = j < now.nr && same_mapping(m, &now.v[j]) ?
+				now.v[j].gu : GU_UNKNOWN;
+			m->nr_guards = 0;
+			find_guards(fd, m);
+		}
+		free_mappings(&now);
+	}
 }
 
 static struct mappings look(void)
 {
-	const u64 *only = opt_addr ? &addr : NULL;
 	struct mappings l, now;
 	size_t lost;
 
 	for (int try = 1; ; try++) {
 		int fd;
 
-		l = read_mappings(proc_path("smaps"), only);
-		if (!l.any)
-			no_memory_of_its_own();
+		changed = false;
+		l = read_process("smaps");
 		fd = open(proc_path("pagemap"), O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			die_of(proc_path("pagemap"), errno);
@@ -389,27 +456,25 @@ static struct mappings look(void)
 		forget_gu(&l);
 		for (size_t i = 0; i < l.nr; i++)
 			find_guards(fd, &l.v[i]);
+		doubt_lost(fd, &l);
 		close(fd);
 
 		/* Copies need not have it. */
 		if (!saved || !access(proc_path("maps"), F_OK)) {
-			now = read_mappings(proc_path("maps"), only);
-			if (!now.any)
-				no_memory_of_its_own();
-			changed = !same_mappings(&l, &now);
+			now = read_process("maps");
+			changed |= !same_mappings(&l, &now);
 			free_mappings(&now);
 		}
-		/* A guard of just now may be newer than the flag that was read. */
-		lost = count_lost(&l);
-		if ((!changed && !lost) || try == TRIES)
+		if (!changed || try == TRIES)
 			break;
 		free_mappings(&l);
 	}
+	lost = count_lost(&l);
 	if (changed)
 		fprintf(stderr, "guardctl: process %d changed while it was read: stop it (kill -STOP) for an exact picture\n",
 			pid);
 	if (lost)
-		fprintf(stderr, "guardctl: guards in %zu mapping(s) without \"gu\": the kernel has lost VM_MAYBE_GUARD, and may lose the guards on fork\n",
+		fprintf(stderr, "guardctl: guards in %zu mapping(s) without \"gu\": if it is the same with the process stopped, the kernel has lost VM_MAYBE_GUARD, and may lose the guards on fork\n",
 			lost);
 	return l;
 }
@@ -444,10 +509,13 @@ static void print_name(const char *s)
 	while (*s) {
 		int len = utf8(s);
 
-		if (!len || is_control(s))
+		if (!len || is_control(s)) {
 			printf("\\%03o", (unsigned char)*s++);
-		else
-			s += printf("%.*s", len, s);
+			continue;
+		}
+		/* Not by what it returns: -1 on a full disk. */
+		printf("%.*s", len, s);
+		s += len;
 	}
 }
 
@@ -460,13 +528,14 @@ static void json_string(const char *s)
 		if (!len) {
 			printf("\\ufffd");
 			s++;
-		} else if (len == 1 && is_control(s)) {
-			printf("\\u%04x", *s++);
-		} else {
-			if (*s == '"' || *s == '\\')
-				putchar('\\');
-			s += printf("%.*s", len, s);
+			continue;
 		}
+		/* The last byte of one beyond ASCII is its number, too. */
+		if (is_control(s))
+			printf("\\u%04x", (unsigned char)s[len - 1]);
+		else
+			printf("%s%.*s", *s == '"' || *s == '\\' ? "\\" : "", len, s);
+		s += len;
 	}
 	putchar('"');
 }
@@ -493,9 +562,10 @@ static const char *command(void)
 	FILE *f = fopen(proc_path("comm"), "re");
 
 	if (f) {
-		if (!fgets(buf, sizeof(buf), f))
-			buf[0] = 0;
-		buf[strcspn(buf, "\n")] = 0;
+		size_t len = fread(buf, 1, sizeof(buf) - 1, f);
+
+		/* It may have line feeds of its own. */
+		buf[len && buf[len - 1] == '\n' ? len - 1 : len] = 0;
 		fclose(f);
 	}
 	return buf;
@@ -735,6 +805,18 @@ static const char usage[] =
 
 enum { OPT_PAGEMAP = 256, OPT_PROC };
 
+__attribute__((noreturn))
+static void bad_option(const struct option *o, const char *arg)
+{
+	/* Only of short options is it known which; there arg may be another. */
+	for (; o->name; o++)
+		if (o->val == optopt)
+			die("--%s takes no value (see guardctl --help)", o->name);
+	if (optopt)
+		die("there is no option -%c (see guardctl --help)", optopt);
+	die("there is no option %s (see guardctl --help)", arg);
+}
+
 static void parse_options(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -778,7 +860,7 @@ static void parse_options(int argc, char **argv)
 		case ':':
 			die("%s wants a value (see guardctl --help)", argv[optind - 1]);
 		default:
-			die("there is no option %s (see guardctl --help)", argv[optind - 1]);
+			bad_option(options, argv[optind - 1]);
 		}
 	}
 	if (argc - optind != 1)

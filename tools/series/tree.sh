@@ -130,6 +130,7 @@ base_entry() {	# PATH
 
 original_file() {	# PATH OUT: the file as the source has it
 	read -r _kind _where <"$NOTES/source"
+	_where=${_where%%	*}
 	case $_kind in
 	tarball)
 		[ -f "$_where" ] || die $EX_USAGE "$_where is gone: cannot get the original of $1"

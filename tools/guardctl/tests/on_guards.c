@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,7 +27,7 @@
 #define GUARD_REMOVE	103
 #define PM_GUARD	(1ULL << 58)
 #define PAGE_IS_GUARD	(1 << 8)
-#define TESTS		21
+#define TESTS		24
 #define MAX		4096
 #define HUGE_SECONDS	30
 
@@ -89,6 +91,47 @@ static void slurp(int fd, char *buf, size_t size)
 	close(fd);
 }
 
+/* What to do when guardctl has opened a file: in between two steps of it. */
+static void (*on_open)(const char *path);
+static bool can_trace;
+
+static void slurp_at(pid_t pid, u64 at, char *buf, size_t size)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDONLY);
+	memset(buf, 0, size);
+	if (fd < 0 || pread(fd, buf, size - 1, at) < 0)
+		give_up(path);
+	close(fd);
+}
+
+/* Until it ends: its wait status. */
+static int trace(pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+	char path[64] = "";
+	int status;
+
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		if (WSTOPSIG(status) == SIGTRAP) {
+			can_trace = true;
+			ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+		} else if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) < 0) {
+			give_up("PTRACE_GET_SYSCALL_INFO");
+		} else if (info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_openat) {
+			slurp_at(pid, info.entry.args[1], path, sizeof(path));
+		} else if (info.op == PTRACE_SYSCALL_INFO_EXIT && *path) {
+			on_open(path);
+			*path = 0;
+		}
+		ptrace(PTRACE_SYSCALL, pid, 0, 0);
+	}
+	return status;
+}
+
 /* Run a command of words; its output is in out and err. Its status, or -signal. */
 __attribute__((format(printf, 1, 2)))
 static int run(const char *fmt, ...)
@@ -111,10 +154,14 @@ static int run(const char *fmt, ...)
 	if (!pid) {
 		dup2(o, 1);
 		dup2(e, 2);
+		if (on_open)
+			ptrace(PTRACE_TRACEME, 0, 0, 0);
 		execv(argv[0], argv);
 		_exit(127);
 	}
-	if (waitpid(pid, &status, 0) != pid)
+	if (on_open)
+		status = trace(pid);
+	else if (waitpid(pid, &status, 0) != pid)
 		give_up("waitpid");
 	slurp(o, out, sizeof(out));
 	slurp(e, err, sizeof(err));
@@ -288,9 +335,9 @@ static void make_guards(void)
 	guard(p, 0, 8, "r--p", "-");
 	install(p + 2 * page, 3);
 
-	/* More than one PAGEMAP_SCAN returns. */
-	p = map(1500, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1);
-	for (int i = 0; i < 1500; i += 2)
+	/* More than one PAGEMAP_SCAN returns, and of the last more than 512. */
+	p = map(3500, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1);
+	for (int i = 0; i < 3500; i += 2)
 		guard(p, i, 1, "rw-p", "-");
 
 	/* As glibc makes a thread stack. */
@@ -504,6 +551,107 @@ static void test_changing(void)
 	result(ok, "process.changing");
 }
 
+static bool opened(const char *path, pid_t pid, const char *file)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/%d/%s", pid, file);
+	return !strcmp(path, name);
+}
+
+static char *spare[8];		/* of 4 pages */
+static int nr_used;
+
+/* Another guard that is newer than what smaps said, each time. */
+static void guard_another(const char *path)
+{
+	if (opened(path, getpid(), "pagemap"))
+		install(spare[nr_used++ % 8], 1);
+}
+
+/* As a thread's stack, and the next one's in the same place. */
+static void map_again(const char *path)
+{
+	if (opened(path, getpid(), "smaps") &&
+	    mmap(spare[0], 4 * page, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		give_up("mmap");
+	if (opened(path, getpid(), "pagemap"))
+		install(spare[0], 1);
+}
+
+/* No flag is lost, only seen too early. */
+static void test_no_loss(const char *name, void (*hook)(const char *path), const char *says)
+{
+	int status;
+
+	for (int i = 0; i < 8; i++)
+		spare[i] = map(4, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1);
+	on_open = hook;
+	status = run("%s %d", guardctl, getpid());
+	on_open = NULL;
+	if (!can_trace)
+		skip(name, "no ptrace");
+	else
+		result(check(!status && !*err && strstr(out, says), "status %d: %s%s", status,
+			     err, out), name);
+	for (int i = 0; i < 8; i++)
+		munmap(spare[i], 4 * page);
+}
+
+static pid_t runner;
+static int run_on[2], has_run[2];	/* pipes: execve(), and: it is done */
+static const char *before_read;
+
+static void end_program(const char *path)
+{
+	char c;
+
+	if (!before_read || !opened(path, runner, before_read))
+		return;
+	before_read = NULL;
+	if (write(run_on[1], "", 1) != 1 || read(has_run[0], &c, 1) != 1)
+		give_up("no execve");
+}
+
+/* A file that was opened and not yet read is that of the program before. */
+static void test_execve(void)
+{
+	const char *const file[] = { "smaps", "pagemap", "maps" };
+	bool ok = true;
+
+	for (int i = 0; ok && i < 3; i++) {
+		int status;
+		char c;
+
+		if (pipe(run_on) || pipe(has_run))
+			give_up("pipe");
+		runner = fork();
+		if (!runner) {
+			dup2(has_run[1], 1);
+			if (read(run_on[0], &c, 1) == 1)
+				execl("/proc/self/exe", "on_guards", "has-run", NULL);
+			_exit(1);
+		}
+		close(run_on[0]);
+		close(has_run[1]);
+		before_read = file[i];
+		on_open = end_program;
+		status = run("%s %d", guardctl, runner);
+		on_open = NULL;
+		ok = check(!before_read, "%s was not opened", file[i]) &&
+		     check(!status && !*err, "%s: status %d: %s", file[i], status, err);
+		kill(runner, SIGKILL);
+		waitpid(runner, NULL, 0);
+		close(run_on[1]);
+		close(has_run[0]);
+	}
+	if (!can_trace)
+		skip("process.execve", "no ptrace");
+	else
+		result(ok, "process.execve");
+}
+
 static void end_soon(void)
 {
 	usleep(rand() % 3000);
@@ -576,6 +724,8 @@ int main(int argc, char **argv)
 	const char *slash = strrchr(argv[0], '/');
 	int status, dir;
 
+	if (argc == 2 && !strcmp(argv[1], "has-run"))
+		return write(1, "", 1) != 1 || pause();
 	page = sysconf(_SC_PAGESIZE);
 	if (argc != 1 || !slash) {
 		fprintf(stderr, "usage: DIR/on_guards\n");
@@ -637,8 +787,13 @@ int main(int argc, char **argv)
 
 	test_huge("huge.scan", "-j");
 	test_huge("huge.pagemap", "--pagemap");
+	test_no_loss("process.new_guard", guard_another, " 1 guard region, ");
+	/* With no flag to doubt, it looks only once. */
+	test_no_loss("process.mapped_again", map_again,
+		     kernel_has_gu ? " 0 guard regions, " : " 1 guard region, ");
 	test_changing();
 	test_ending();
+	test_execve();
 	test_kernel_thread();
 	return failures > 0;
 }

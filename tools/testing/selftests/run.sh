@@ -69,12 +69,15 @@ for p; do
 done
 [ -z "$list" ] || { printf '%s\n' "$@"; exit 0; }
 
-# What they were built for, and the machine.
+# What they were built for, by gcc's name, and the machine, by the kernel's.  A
+# 64-bit kernel may run 32-bit programs.
 if [ -f "$here/arch" ]; then
 	read -r arch <"$here/arch"
 	machine=$(uname -m)
 	case $arch:$machine in
-	"$machine:$machine"|i?86:x86_64|i?86:i?86)	;;
+	"$machine:$machine"|i?86:i?86|i?86:x86_64|arm*:arm*|arm*:aarch64)	;;
+	powerpc64le:ppc64le|powerpc64:ppc64|powerpc:ppc|powerpc:ppc64)		;;
+	mipsel:mips|mipsel:mips64|mips64el:mips64)				;;
 	*)	die "the programs are for $arch, this is $machine" ;;
 	esac
 fi

@@ -117,6 +117,135 @@ TEST_F(race, discard)
 }
 
 /*
+ * MADV_DONTNEED takes page after page out of the page tables, and flushes the
+ * TLB at the end of the range. An install in between, where it has been, finds
+ * nothing in its way. Once that has returned, no CPU may get at the page.
+ */
+#define LATE_PAGES	4096
+#define LATE_ROUNDS	48
+
+struct late_flush {
+	struct cpu_split cpus;
+	char *base;
+	size_t size;
+	int stop;
+	/* 1: do it; 2: in it; 0: done. */
+	int discard;
+	int read;
+	int guarded;		/* the install has returned */
+	int failed;
+	int behind;		/* rounds in which a read got behind the guard */
+};
+
+static int late_get(int *what)
+{
+	return __atomic_load_n(what, __ATOMIC_ACQUIRE);
+}
+
+static void late_set(int *what, int value)
+{
+	__atomic_store_n(what, value, __ATOMIC_RELEASE);
+}
+
+static void *late_discarder(void *arg)
+{
+	struct late_flush *late = arg;
+
+	cpu_split_run_on(&late->cpus, &late->cpus.mine);
+	while (!late_get(&late->stop)) {
+		if (!late_get(&late->discard)) {
+			usleep(50);
+			continue;
+		}
+		late_set(&late->discard, 2);
+		if (madvise(late->base, late->size, MADV_DONTNEED))
+			late->failed = errno;
+		late_set(&late->discard, 0);
+	}
+	return NULL;
+}
+
+/* Reads the page until that faults; no system call, which may flush as well. */
+static void late_read(struct late_flush *late)
+{
+	volatile char *page = late->base;
+	int guarded;
+
+	if (sigsetjmp(touch_env, 1))
+		return;
+	touch_armed = 1;
+	do {
+		guarded = late_get(&late->guarded);
+		(void)*page;
+		late_set(&late->read, 2);
+	} while (!guarded);
+	touch_armed = 0;
+	late->behind++;
+}
+
+static void *late_reader(void *arg)
+{
+	struct late_flush *late = arg;
+
+	cpu_split_run_on(&late->cpus, &late->cpus.others);
+	while (!late_get(&late->stop)) {
+		if (!late_get(&late->read)) {
+			usleep(50);
+			continue;
+		}
+		late_read(late);
+		late_set(&late->read, 0);
+	}
+	return NULL;
+}
+
+TEST(late_flush)
+{
+	/* To get a CPU while the two others are busy, if that is allowed. */
+	const struct sched_param first = { .sched_priority = 1 };
+	struct late_flush late = { .size = LATE_PAGES * page_size() };
+	pthread_t reader, discarder;
+	int i;
+
+	if (!guard_supported(ANON_PRIVATE))
+		SKIP(return, "%s", guard_reason);
+	touch_init();
+	cpu_split_init(&late.cpus);
+	late.base = mmap(NULL, late.size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, late.base);
+	/* A huge page is flushed at once. */
+	madvise(late.base, late.size, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, pthread_create(&reader, NULL, late_reader, &late));
+	ASSERT_EQ(0, pthread_create(&discarder, NULL, late_discarder, &late));
+	sched_setscheduler(0, SCHED_FIFO, &first);
+
+	for (i = 0; i < LATE_ROUNDS; i++) {
+		ASSERT_EQ(0, guard_remove(late.base, page_size()));
+		memset(late.base, 1, late.size);
+		late_set(&late.guarded, 0);
+		late_set(&late.read, 1);
+		while (late_get(&late.read) != 2)
+			usleep(50);
+		late_set(&late.discard, 1);
+		while (late_get(&late.discard) == 1)
+			usleep(50);
+		/* Sooner or later: where it has got to is a matter of luck. */
+		usleep(25 << (i % 8));
+		ASSERT_EQ(0, guard_install(late.base, page_size()));
+		late_set(&late.guarded, 1);
+		while (late_get(&late.read) || late_get(&late.discard))
+			usleep(50);
+	}
+	late_set(&late.stop, 1);
+	pthread_join(reader, NULL);
+	pthread_join(discarder, NULL);
+	EXPECT_EQ(0, late.failed);
+	EXPECT_EQ(0, late.behind);
+	munmap(late.base, late.size);
+}
+
+/*
  * The first half changes its protection all the time, so that the mapping is
  * two VMAs or one, depending on when one looks.
  */
