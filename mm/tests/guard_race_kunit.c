@@ -188,17 +188,24 @@ static void guard_race_register(struct kunit *test,
 	guard_race_at_exit(test, guard_race_unregister, notifier);
 }
 
+static void guard_race_mmap(struct kunit *test, struct file *file,
+			    unsigned long addr, unsigned long size,
+			    unsigned long flags)
+{
+	unsigned long at = kunit_vm_mmap(test, file, addr, size,
+					 PROT_READ | PROT_WRITE,
+					 flags | MAP_FIXED_NOREPLACE, 0);
+
+	KUNIT_ASSERT_EQ(test, at, addr);
+}
+
 static void guard_race_map(struct kunit *test, struct file *file,
 			   unsigned long addr, unsigned long flags)
 {
-	unsigned long at, offset;
+	unsigned long offset;
 	char c;
 
-	at = kunit_vm_mmap(test, file, addr, HPAGE_PMD_SIZE,
-			   PROT_READ | PROT_WRITE,
-			   flags | MAP_FIXED_NOREPLACE, 0);
-	KUNIT_ASSERT_EQ(test, at, addr);
-
+	guard_race_mmap(test, file, addr, HPAGE_PMD_SIZE, flags);
 	/* To read leaves a private mapping without pages of its own. */
 	for (offset = 0; offset < HPAGE_PMD_SIZE; offset += PAGE_SIZE)
 		KUNIT_ASSERT_EQ(test, 0,
@@ -424,15 +431,12 @@ static const struct mmu_notifier_ops guard_first_ops = {
 static void flag_before_guard(struct kunit *test)
 {
 	struct guard_first *first;
-	unsigned long at;
 	char c;
 
 	first = kunit_kzalloc(test, sizeof(*first), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, first);
-	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, 2 * PAGE_SIZE,
-			   PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
-	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	guard_race_mmap(test, NULL, SEEN_ADDR, 2 * PAGE_SIZE,
+			MAP_SHARED | MAP_ANONYMOUS);
 	KUNIT_ASSERT_EQ(test, 0,
 			get_user(c, (char __user *)(SEEN_ADDR + PAGE_SIZE)));
 	(void)c;
@@ -533,16 +537,13 @@ static void retries_let_writers_in(struct kunit *test)
 {
 	struct guard_busy *busy;
 	struct task_struct *writer;
-	unsigned long at;
 	int ret;
 	char c;
 
 	busy = kunit_kzalloc(test, sizeof(*busy), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, busy);
-	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
-			   PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
-	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	guard_race_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
+			MAP_SHARED | MAP_ANONYMOUS);
 	KUNIT_ASSERT_EQ(test, 0, get_user(c, (char __user *)SEEN_ADDR));
 	(void)c;
 
@@ -613,15 +614,12 @@ static int guard_flush_install(struct kunit *test, struct guard_flush *flush)
 static void install_flushes_what_is_due(struct kunit *test)
 {
 	struct guard_flush *flush;
-	unsigned long at;
 	int due;
 
 	flush = kunit_kzalloc(test, sizeof(*flush), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, flush);
-	at = kunit_vm_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
-			   PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
-	KUNIT_ASSERT_EQ(test, at, SEEN_ADDR);
+	guard_race_mmap(test, NULL, SEEN_ADDR, PAGE_SIZE,
+			MAP_SHARED | MAP_ANONYMOUS);
 	flush->notifier.ops = &guard_flush_ops;
 	flush->installer = current;
 	guard_race_register(test, &flush->notifier);

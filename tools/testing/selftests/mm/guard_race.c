@@ -9,6 +9,8 @@
  */
 #include "guard_storm.h"
 
+#include <stddef.h>
+
 #define ROUNDS		40
 #define NPAGES		64
 
@@ -125,17 +127,18 @@ TEST_F(race, discard)
 #define LATE_ROUNDS	48
 
 struct late_flush {
-	struct cpu_split cpus;
-	char *base;
-	size_t size;
-	int stop;
+	struct guard_map map;
 	/* 1: do it; 2: in it; 0: done. */
 	int discard;
 	int read;
 	int guarded;		/* the install has returned */
-	int failed;
 	int behind;		/* rounds in which a read got behind the guard */
 };
+
+static struct late_flush *late_of(struct beside *b)
+{
+	return (void *)((char *)b->map - offsetof(struct late_flush, map));
+}
 
 static int late_get(int *what)
 {
@@ -147,82 +150,71 @@ static void late_set(int *what, int value)
 	__atomic_store_n(what, value, __ATOMIC_RELEASE);
 }
 
-static void *late_discarder(void *arg)
+static void late_discard(struct beside *b)
 {
-	struct late_flush *late = arg;
+	struct late_flush *late = late_of(b);
 
-	cpu_split_run_on(&late->cpus, &late->cpus.mine);
-	while (!late_get(&late->stop)) {
-		if (!late_get(&late->discard)) {
-			usleep(50);
-			continue;
-		}
-		late_set(&late->discard, 2);
-		if (madvise(late->base, late->size, MADV_DONTNEED))
-			late->failed = errno;
-		late_set(&late->discard, 0);
+	if (!late_get(&late->discard)) {
+		usleep(50);
+		return;
 	}
-	return NULL;
+	late_set(&late->discard, 2);
+	discard(b);
+	late_set(&late->discard, 0);
 }
 
-/* Reads the page until that faults; no system call, which may flush as well. */
-static void late_read(struct late_flush *late)
+/* Until the page faults; without system calls, which may flush as well. */
+static void late_read(struct beside *b)
 {
-	volatile char *page = late->base;
+	struct late_flush *late = late_of(b);
+	volatile char *page = b->map->base;
 	int guarded;
 
-	if (sigsetjmp(touch_env, 1))
+	if (!late_get(&late->read)) {
+		usleep(50);
 		return;
-	touch_armed = 1;
-	do {
-		guarded = late_get(&late->guarded);
-		(void)*page;
-		late_set(&late->read, 2);
-	} while (!guarded);
-	touch_armed = 0;
-	late->behind++;
-}
-
-static void *late_reader(void *arg)
-{
-	struct late_flush *late = arg;
-
-	cpu_split_run_on(&late->cpus, &late->cpus.others);
-	while (!late_get(&late->stop)) {
-		if (!late_get(&late->read)) {
-			usleep(50);
-			continue;
-		}
-		late_read(late);
-		late_set(&late->read, 0);
 	}
-	return NULL;
+	if (!sigsetjmp(touch_env, 1)) {
+		touch_armed = 1;
+		do {
+			guarded = late_get(&late->guarded);
+			(void)*page;
+			late_set(&late->read, 2);
+		} while (!guarded);
+		touch_armed = 0;
+		late->behind++;
+	}
+	late_set(&late->read, 0);
 }
 
 TEST(late_flush)
 {
 	/* To get a CPU while the two others are busy, if that is allowed. */
 	const struct sched_param first = { .sched_priority = 1 };
-	struct late_flush late = { .size = LATE_PAGES * page_size() };
-	pthread_t reader, discarder;
+	struct beside discarder, reader;
+	struct late_flush late = {};
+	struct cpu_split cpus;
+	char *page;
 	int i;
 
-	if (!guard_supported(ANON_PRIVATE))
+	if (!guard_supported(ANON_PRIVATE) ||
+	    !map_make(&late.map, ANON_PRIVATE, LATE_PAGES))
 		SKIP(return, "%s", guard_reason);
-	touch_init();
-	cpu_split_init(&late.cpus);
-	late.base = mmap(NULL, late.size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, late.base);
+	page = late.map.base;
 	/* A huge page is flushed at once. */
-	madvise(late.base, late.size, MADV_NOHUGEPAGE);
-	ASSERT_EQ(0, pthread_create(&reader, NULL, late_reader, &late));
-	ASSERT_EQ(0, pthread_create(&discarder, NULL, late_discarder, &late));
+	madvise(page, late.map.size, MADV_NOHUGEPAGE);
+	touch_init();
+	cpu_split_init(&cpus);
+	cpu_split_run_on(&cpus, &cpus.mine);
+	ASSERT_TRUE(beside_start(&discarder, &late.map, late_discard));
+	cpu_split_run_on(&cpus, &cpus.others);
+	ASSERT_TRUE(beside_start(&reader, &late.map, late_read));
+	cpu_split_run_on(&cpus, &cpus.all);
 	sched_setscheduler(0, SCHED_FIFO, &first);
 
 	for (i = 0; i < LATE_ROUNDS; i++) {
-		ASSERT_EQ(0, guard_remove(late.base, page_size()));
-		memset(late.base, 1, late.size);
+		ASSERT_EQ(0, guard_remove(page, page_size()));
+		memset(page, 1, late.map.size);
 		late_set(&late.guarded, 0);
 		late_set(&late.read, 1);
 		while (late_get(&late.read) != 2)
@@ -232,17 +224,16 @@ TEST(late_flush)
 			usleep(50);
 		/* Sooner or later: where it has got to is a matter of luck. */
 		usleep(25 << (i % 8));
-		ASSERT_EQ(0, guard_install(late.base, page_size()));
+		ASSERT_EQ(0, guard_install(page, page_size()));
 		late_set(&late.guarded, 1);
 		while (late_get(&late.read) || late_get(&late.discard))
 			usleep(50);
 	}
-	late_set(&late.stop, 1);
-	pthread_join(reader, NULL);
-	pthread_join(discarder, NULL);
-	EXPECT_EQ(0, late.failed);
+	beside_stop(&reader);
+	beside_stop(&discarder);
+	EXPECT_EQ(0, discarder.failed);
 	EXPECT_EQ(0, late.behind);
-	munmap(late.base, late.size);
+	map_free(&late.map);
 }
 
 /*
