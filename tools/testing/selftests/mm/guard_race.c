@@ -187,53 +187,65 @@ static void late_read(struct beside *b)
 	late_set(&late->read, 0);
 }
 
-TEST(late_flush)
+FIXTURE(tlb) {
+	struct late_flush late;
+};
+
+FIXTURE_SETUP(tlb)
+{
+	if (!guard_supported(ANON_PRIVATE) ||
+	    !map_make(&self->late.map, ANON_PRIVATE, LATE_PAGES))
+		SKIP(return, "%s", guard_reason);
+}
+
+FIXTURE_TEARDOWN(tlb)
+{
+	map_free(&self->late.map);
+}
+
+/* With lockdep, in QEMU on a busy host, each round takes a second. */
+TEST_F_TIMEOUT(tlb, late_flush, 300)
 {
 	/* To get a CPU while the two others are busy, if that is allowed. */
 	const struct sched_param first = { .sched_priority = 1 };
+	struct late_flush *late = &self->late;
 	struct beside discarder, reader;
-	struct late_flush late = {};
+	char *page = late->map.base;
 	struct cpu_split cpus;
-	char *page;
 	int i;
 
-	if (!guard_supported(ANON_PRIVATE) ||
-	    !map_make(&late.map, ANON_PRIVATE, LATE_PAGES))
-		SKIP(return, "%s", guard_reason);
-	page = late.map.base;
 	/* A huge page is flushed at once. */
-	madvise(page, late.map.size, MADV_NOHUGEPAGE);
+	madvise(page, late->map.size, MADV_NOHUGEPAGE);
 	touch_init();
 	cpu_split_init(&cpus);
 	cpu_split_run_on(&cpus, &cpus.mine);
-	ASSERT_TRUE(beside_start(&discarder, &late.map, late_discard));
+	ASSERT_TRUE(beside_start(&discarder, &late->map, late_discard));
 	cpu_split_run_on(&cpus, &cpus.others);
-	ASSERT_TRUE(beside_start(&reader, &late.map, late_read));
+	ASSERT_TRUE(beside_start(&reader, &late->map, late_read));
 	cpu_split_run_on(&cpus, &cpus.all);
 	sched_setscheduler(0, SCHED_FIFO, &first);
 
 	for (i = 0; i < LATE_ROUNDS; i++) {
 		ASSERT_EQ(0, guard_remove(page, page_size()));
-		memset(page, 1, late.map.size);
-		late_set(&late.guarded, 0);
-		late_set(&late.read, 1);
-		while (late_get(&late.read) != 2)
+		memset(page, 1, late->map.size);
+		late_set(&late->guarded, 0);
+		late_set(&late->read, 1);
+		while (late_get(&late->read) != 2)
 			usleep(50);
-		late_set(&late.discard, 1);
-		while (late_get(&late.discard) == 1)
+		late_set(&late->discard, 1);
+		while (late_get(&late->discard) == 1)
 			usleep(50);
 		/* Sooner or later: where it has got to is a matter of luck. */
 		usleep(25 << (i % 8));
 		ASSERT_EQ(0, guard_install(page, page_size()));
-		late_set(&late.guarded, 1);
-		while (late_get(&late.read) || late_get(&late.discard))
+		late_set(&late->guarded, 1);
+		while (late_get(&late->read) || late_get(&late->discard))
 			usleep(50);
 	}
 	beside_stop(&reader);
 	beside_stop(&discarder);
 	EXPECT_EQ(0, discarder.failed);
-	EXPECT_EQ(0, late.behind);
-	map_free(&late.map);
+	EXPECT_EQ(0, late->behind);
 }
 
 /*
