@@ -98,6 +98,11 @@ sha256_of() {	# FILE
 	sha256sum "$1" | { read -r _h _; echo "$_h"; }
 }
 
+kernel_version() {	# DIR, a kernel tree: 6.12.117
+	awk '$2 == "=" && ($1 == "VERSION" || $1 == "PATCHLEVEL" || $1 == "SUBLEVEL") { v[$1] = $3 }
+		END { print v["VERSION"] "." v["PATCHLEVEL"] "." v["SUBLEVEL"] }' "$1/Makefile"
+}
+
 arch_of() {	# CONFIG-FILE, of tools/lab/configs: the architecture that it is for
 	_arch=$(sed -n 's/^# ARCH=//p' "$1")
 	echo "${_arch:-x86_64}"
