@@ -878,6 +878,45 @@ TEST_F(object, mremap_into_place)
 }
 
 /*
+ * The same pages twice, side by side: VMAs that are alike and cannot be merged.
+ * remap_file_pages() goes over them, and what it makes is new.
+ */
+FLAG_FIXTURE(order, NR_PAGES)
+GUARD_VARIANT(order, anon_shared, ANON_SHARED);
+GUARD_VARIANT(order, shmem_shared, SHMEM_SHARED);
+GUARD_VARIANT(order, file_shared, FILE_SHARED);
+GUARD_VARIANT(order, file_shared_ro, FILE_SHARED_RO);
+
+static int remap_parts(struct guard_map *m, size_t n, size_t parts, size_t from)
+{
+	return syscall(__NR_remap_file_pages, part(m, n), parts * part_size(),
+		       0UL, from * PART, 0UL) ? -errno : 0;
+}
+
+TEST_F(order, remap_file_pages)
+{
+	struct guard_map *m = &self->map;
+	unsigned int parts, left;
+
+	for (parts = 0; parts < PART_BITS; parts++) {
+		/* With the guards there, and with only the flag left of them. */
+		for (left = 0; left < 2; left++) {
+			ASSERT_TRUE(map_again(m));
+			ASSERT_EQ(0, remap_parts(m, 1, 1, 0));
+			ASSERT_EQ(0, install_parts(m, parts));
+			if (!left)
+				ASSERT_EQ(0, guard_remove(m->base, m->size));
+			ASSERT_TRUE(parts_set(m, NR_PARTS, parts));
+			EXPECT_EQ(0, remap_parts(m, 0, NR_PARTS, 0)) {
+				TH_LOG("guards in %#x", parts);
+			}
+			EXPECT_TRUE(parts_set(m, 1, 0));
+			EXPECT_TRUE(map_is(m, 0));
+		}
+	}
+}
+
+/*
  * The heap, in a child: its allocator is not to know. 100 and up: it cannot be
  * done here; else the number of the step that went wrong.
  */
