@@ -14,6 +14,7 @@
 #	unpacked	a time stamp: what is older is as it was unpacked
 #	manifest	the files that were unpacked
 #	applied		checksum of the patches and the commit they led to
+#	moving		only while apply goes to other commits: where it was
 
 # No setting or environment of the user's may change a patch or stop a tool.
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
@@ -49,6 +50,17 @@ known_bases() {
 		_f=${_f%/base}
 		printf '%s ' "${_f##*/}"
 	done
+}
+
+# Two that change the tree at once would each spoil what the other does.  What holds
+# the lock starts nothing that takes it.
+tree_lock() {	# wait for it; held until the tool ends
+	need flock util-linux
+	mkdir -p "$BUILD" && exec 8>"$BUILD/$NAME.lock" || die $EX_USAGE "cannot write $BUILD/$NAME.lock"
+	flock -n 8 || {
+		say "waiting for another apply, track or export to be done with $LINUX"
+		flock 8 || die $EX_USAGE "cannot lock $BUILD/$NAME.lock"
+	}
 }
 
 tree_there() {
