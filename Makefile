@@ -76,13 +76,13 @@ check-full: ## ... and what takes longer: sanitizers, i386, arm64, riscv64, the 
 matrix: ## each test program on each kernel, a table with reasons (KERNELS="..." FRESH=1 README=1)
 	$(base_only)
 	@$(S)/packages --install
-	@$(L)/matrix $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
+	@$(L)/matrix $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(README)),--readme) $(KERNELS)
 
 .PHONY: bench
 bench: ## the cost of guards in instructions, table and plots (KERNELS="..." FRESH=1 README=1)
 	$(base_only)
 	@$(S)/packages --install
-	@$(L)/bench $(if $(FRESH),--fresh) $(if $(README),--readme) $(KERNELS)
+	@$(L)/bench $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(README)),--readme) $(KERNELS)
 
 .PHONY: report
 report: ## what was last checked and measured, as one page: build/report.html (runs nothing)

@@ -44,6 +44,19 @@ die() {		# STATUS MSG: end with a message
 	exit "$_st"
 }
 
+# Kbuild takes both for separators, and says so late and in other words.
+case $TOP$BUILD$PATCHES_DIR in
+*[[:space:]:]*)	die $EX_USAGE "there is a blank or a colon in '$TOP' or '$BUILD', and the kernel does not build there: move the folder to a path without" ;;
+esac
+
+# A switch in the environment (OFFLINE, FULL, DOCS, ALL, FORCE, DEBUG_INFO; and in the
+# Makefile FRESH and README) is off if it is empty or 0, and on if it is anything else.
+on() {		# VALUE
+	case $1 in
+	''|0)	return 1 ;;
+	esac
+}
+
 need() {	# TOOL PACKAGE: the tool must be there
 	command -v "$1" >/dev/null 2>&1 ||
 		die $EX_USAGE "missing tool '$1': apt-get install ${2:-$1} (or run tools/series/packages --install)"
