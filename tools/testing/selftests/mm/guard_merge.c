@@ -879,13 +879,13 @@ TEST_F(object, mremap_into_place)
 
 /*
  * The same pages twice, side by side: VMAs that are alike and cannot be merged.
- * remap_file_pages() goes over them, and what it makes is new.
+ * remap_file_pages() goes over them, and what it makes is new. It is for shared
+ * mappings of files that are open for writing.
  */
 FLAG_FIXTURE(order, NR_PAGES)
 GUARD_VARIANT(order, anon_shared, ANON_SHARED);
 GUARD_VARIANT(order, shmem_shared, SHMEM_SHARED);
 GUARD_VARIANT(order, file_shared, FILE_SHARED);
-GUARD_VARIANT(order, file_shared_ro, FILE_SHARED_RO);
 
 static int remap_parts(struct guard_map *m, size_t n, size_t parts, size_t from)
 {
