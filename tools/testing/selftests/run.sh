@@ -17,6 +17,7 @@
 #	1	a test failed, a program was killed, or gave no result
 #	2	bad usage, or something is missing here; the message says what
 #	4	all was skipped: this kernel has no guard regions, most likely
+#	130	Ctrl-C; what there was is in FILE and DIR; 143: SIGTERM
 #
 # A test that needs root, swap, a disk or a newer kernel is skipped, and says so.
 # Tests of file mappings want a folder that is not on tmpfs: GUARD_TEST_DIR=DIR.
@@ -92,18 +93,29 @@ else
 	(umask 077 && mkdir "$out") 2>/dev/null || die "cannot make $out: set TMPDIR to a folder that can be written"
 fi
 trap 'rm -f "$out/suites"; [ -z "$tmp" ] || rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM
+# A signal ends the program that runs, and leaves out the others.
+ended='' running=
+ending() {	# STATUS
+	ended=$1
+	[ -z "$running" ] || kill "$running" 2>/dev/null
+}
+trap 'ending 130' INT
+trap 'ending 143' TERM
 if [ -n "$junit" ]; then
 	(: >"$junit") 2>/dev/null || die "cannot write $junit (-j)"
 fi
 
-# Some have a timeout that knows no -k, some have none.
-timeout='' hangs="may hang"
+# Some have a timeout that knows no -k, some have none.  One that knows --foreground
+# has else a process group of its own, where Ctrl-C does not get: it is told, for
+# which it must be in the background.  All others must not be there: what a shell
+# starts there has Ctrl-C ignored.
+timeout='' hangs="may hang" group=
 if timeout -k 5 5 true 2>/dev/null; then
 	timeout="timeout -k 5 $limit" hangs=
 elif timeout 5 true 2>/dev/null; then
 	timeout="timeout $limit" hangs=
 fi
+! timeout --foreground 5 true 2>/dev/null || group=1
 [ -z "$hangs" ] || echo "run.sh: no timeout here: a program that hangs has to be ended by hand" >&2
 
 seconds() { date +%s 2>/dev/null || echo 0; }
@@ -114,12 +126,31 @@ echo "1..$#"
 n=0 passed=0 failed=0 skipped=0 errors=0 took_all=0
 : >"$out/suites"
 for p; do
+	[ -z "$ended" ] || break
 	n=$((n + 1))
 	ktap=$out/$p.ktap
 	start=$(seconds)
-	# shellcheck disable=SC2086
-	$timeout "$programs/$p" >"$ktap" 2>&1 </dev/null
-	status=$?
+	if [ -n "$group" ]; then
+		# shellcheck disable=SC2086
+		$timeout "$programs/$p" >"$ktap" 2>&1 </dev/null &
+		running=$!
+		[ -z "$ended" ] || kill "$running" 2>/dev/null
+		wait "$running"
+		status=$?
+		# The signal ended that wait, not what runs.
+		while [ -n "$ended" ] && kill -0 "$running" 2>/dev/null; do
+			wait "$running"
+			status=$?
+		done
+		# What is left of the group cares for no SIGTERM.
+		[ $status -lt 124 ] || kill -s KILL -- "-$running" 2>/dev/null
+		running=
+	else
+		# shellcheck disable=SC2086
+		$timeout "$programs/$p" >"$ktap" 2>&1 </dev/null
+		status=$?
+	fi
+	[ -z "$ended" ] || [ $status -eq 0 ] || status=$ended
 	took=$(($(seconds) - start))
 	took_all=$((took_all + took))
 	# Nested KTAP is indented and has a version line of its own.
@@ -142,6 +173,7 @@ for p; do
 		echo "ok $n $p"
 	fi
 done
+[ -z "$ended" ] || echo "Bail out! ended by a signal"
 echo "# Totals: pass:$passed fail:$failed skip:$skipped"
 if [ -n "$junit" ]; then
 	{
@@ -151,5 +183,6 @@ if [ -n "$junit" ]; then
 		echo '</testsuites>'
 	} >"$junit" || die "cannot write $junit (-j)"
 fi
+[ -z "$ended" ] || { echo "run.sh: ended by a signal: not all was run" >&2; exit "$ended"; }
 [ $failed -eq 0 ] || exit 1
 [ $passed -gt 0 ] || exit 4
