@@ -10,7 +10,7 @@ L := tools/lab
 TREE := $(if $(KDIR),kdir,$(if $(TARBALL),tarball,$(BASE)))
 
 # What works on the base alone says so, and not something of another tree.
-refuse = echo 'make $@ is for the base alone; $(1) is for make and make apply and deb and deb-try and refresh' >&2; exit 2
+refuse = echo 'make $@ is for the base alone; $(1) is for make and make apply and deb and deb-try and refresh, TARBALL= for make check too' >&2; exit 2
 base_only = $(if $(KDIR)$(TARBALL),@$(call refuse,KDIR= or TARBALL=))
 
 # Each target is a step of its own with progress of its own; nothing here may
@@ -70,7 +70,7 @@ guardctl: ## shows where a process has guard regions, static: build/guardctl/gua
 check-full: ## ... and what takes longer: sanitizers, i386, arm64, riscv64, the base's own tests, the fuzzer
 	$(base_only)
 	@$(S)/packages --install --cross
-	@CHECK_TIMEOUT=14400 CHECKS=$(CURDIR)/tools/check-full.d tools/check $(ONLY)
+	@CHECK_TIMEOUT=14400 CHECKS="$(CURDIR)/tools/check-full.d" tools/check $(ONLY)
 
 .PHONY: matrix
 matrix: ## each test program on each kernel, a table with reasons (KERNELS="..." FRESH=1 README=1)
@@ -108,7 +108,7 @@ kunit: ## the KUnit tests, by the kernel's own kunit.py
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
 	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
-		--arch=x86_64 --kunitconfig=mm/tests --build_dir=$(CURDIR)/build/$(BASE)/kunit --jobs=$$(nproc)
+		--arch=x86_64 --kunitconfig=mm/tests --build_dir="$(CURDIR)/build/$(BASE)/kunit" --jobs=$$(nproc)
 
 .PHONY: mbox
 mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.mbox
@@ -154,8 +154,27 @@ audit: ## checkpatch, subjects, W=1 and sparse of each patch (FULL=1: build each
 	$(base_only)
 	@$(S)/audit $(BASE)
 
+# Those that go past the targets to what is in tools/, whose heads say more.
+#= OFFLINE=1	fetch nothing: what is not there cannot be had (make fetch gets all before)
+#= VERSION=6.12.85-1	make, apply, deb, points, refresh: of this version of the source package
+#= DEBIAN_MIRROR=URL	instead of deb.debian.org/debian; DEBIAN_SECURITY_MIRROR=URL too, and
+#= DEBIAN_KEYRING=FILE	with the keys that they are signed with
+#= JOBS=4	how many jobs what builds kernels has (else one for each CPU)
+#= FROM=3 TO=5	audit: these patches; FROM=last: all of them as one
+#= ARCHS="arm64"	audit FULL=1: build and boot these (x86_64, i386, arm64, riscv64)
+#= BUILDS=all	audit: build these too (tiny, nommu, no-thp ... in tools/lab/configs)
+#= DOCS=1	audit: kernel-doc and htmldocs too
+#= LOCALVERSION=-x	deb: what uname -r ends with (else -guard)
+#= KDEB_PKGVERSION=1	deb: the version of the packages
+#= CC=gcc	selftests, kselftest-tar, guardctl: the compiler, with options (CFLAGS= too)
+#= OUT=DIR	selftests: where the programs go. Those for another architecture:
+#= 	make selftests CC=aarch64-linux-gnu-gcc OUT=build/selftests/mm-arm64
+#= 	make kselftest-tar CC=aarch64-linux-gnu-gcc
+
 .PHONY: help
 help: ## this list
 	@echo 'make TARGET [BASE=6.12] [KDIR=tree | TARBALL=file], with TARGET one of:'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' Makefile | \
 		while IFS='	' read -r t d; do printf '  %-14s %s\n' "$$t" "$$d"; done
+	@echo 'Variables, beside those:'
+	@awk -F '\t' 'sub(/^#= /, "") { printf "  %-20s  %s\n", $$1, $$2 }' Makefile
