@@ -23,5 +23,8 @@ everything() {	# CONFIG OPTION...: KUnit and every test program, in one boot
 	for t in "$programs"/guard_*; do
 		set -- "$@" "$t"
 	done
-	exec tools/lab/run --arch "$arch" --name "check-$BASE-$config" --kernel "$kernel" --kunit "$@"
+	# guard_stress with lockdep takes 140 s on two idle CPUs, and more than 300 s
+	# beside two builds: a machine that is slow is no failure.
+	exec tools/lab/run --arch "$arch" --name "check-$BASE-$config" --kernel "$kernel" --kunit \
+		--test-timeout 600 "$@"
 }
