@@ -12,6 +12,8 @@ TREE := $(if $(KDIR),kdir,$(if $(TARBALL),tarball,$(BASE)))
 # What works on the base alone says so, and not something of another tree.
 refuse = echo 'make $@ is for the base alone; $(1) is for make and make apply and deb and deb-try and refresh, TARBALL= for make check too' >&2; exit 2
 base_only = $(if $(KDIR)$(TARBALL),@$(call refuse,KDIR= or TARBALL=))
+# What makes tables takes these; 0 is off, as with on() in lib.sh.
+tables = $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(README)),--readme)
 
 # Each target is a step of its own with progress of its own; nothing here may
 # run beside another, and "make" must not pass its own flags on to kernel make.
@@ -76,13 +78,13 @@ check-full: ## ... and what takes longer: sanitizers, i386, arm64, riscv64, the 
 matrix: ## each test program on each kernel, a table with reasons (KERNELS="..." FRESH=1 README=1)
 	$(base_only)
 	@$(S)/packages --install
-	@$(L)/matrix $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(README)),--readme) $(KERNELS)
+	@$(L)/matrix $(tables) $(KERNELS)
 
 .PHONY: bench
 bench: ## the cost of guards in instructions, table and plots (KERNELS="..." FRESH=1 README=1)
 	$(base_only)
 	@$(S)/packages --install
-	@$(L)/bench $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(README)),--readme) $(KERNELS)
+	@$(L)/bench $(tables) $(KERNELS)
 
 .PHONY: report
 report: ## what was last checked and measured, as one page: build/report.html (runs nothing)

@@ -132,6 +132,11 @@ cross_of() {	# ARCH: the prefix of its tools, nothing for this machine's own; fa
 	esac
 }
 
+need_cc() {	# [PACKAGES]: sets cc to the compiler, which may have options or a wrapper
+	cc=${CC:-gcc}
+	need "${cc%% *}" "${1:-gcc}"
+}
+
 need_cross() {	# PREFIX
 	[ -z "$1" ] || need "${1}gcc" "gcc-${1%-}"
 }

@@ -94,11 +94,7 @@ else
 fi
 trap 'rm -f "$out/suites"; [ -z "$tmp" ] || rm -rf "$tmp"' EXIT
 # A signal ends the program that runs, and leaves out the others.
-ended='' running=
-ending() {	# STATUS
-	ended=$1
-	[ -z "$running" ] || kill "$running" 2>/dev/null
-}
+. "$here/limit.sh"
 trap 'ending 130' INT
 trap 'ending 143' TERM
 if [ -n "$junit" ]; then
@@ -133,24 +129,14 @@ for p; do
 	if [ -n "$group" ]; then
 		# shellcheck disable=SC2086
 		$timeout "$programs/$p" >"$ktap" 2>&1 </dev/null &
-		running=$!
-		[ -z "$ended" ] || kill "$running" 2>/dev/null
-		wait "$running"
-		status=$?
-		# The signal ended that wait, not what runs.
-		while [ -n "$ended" ] && kill -0 "$running" 2>/dev/null; do
-			wait "$running"
-			status=$?
-		done
-		# What is left of the group cares for no SIGTERM.
-		[ $status -lt 124 ] || kill -s KILL -- "-$running" 2>/dev/null
-		running=
+		running $!
+		finish
 	else
 		# shellcheck disable=SC2086
 		$timeout "$programs/$p" >"$ktap" 2>&1 </dev/null
 		status=$?
+		[ -z "$ended" ] || [ $status -eq 0 ] || status=$ended
 	fi
-	[ -z "$ended" ] || [ $status -eq 0 ] || status=$ended
 	took=$(($(seconds) - start))
 	took_all=$((took_all + took))
 	# Nested KTAP is indented and has a version line of its own.
