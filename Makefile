@@ -165,6 +165,7 @@ audit: ## checkpatch, subjects, W=1 and sparse of each patch (FULL=1: build each
 #= FROM=3 TO=5	audit: these patches; FROM=last: all of them as one
 #= ARCHS="arm64"	audit FULL=1: build and boot these (x86_64, i386, arm64, riscv64)
 #= BUILDS=all	audit: build these too (tiny, nommu, no-thp ... in tools/lab/configs)
+#= TOUCHED=1	audit BUILDS=: of each patch only what the series touches (add i386 arm64 riscv64)
 #= DOCS=1	audit: kernel-doc and htmldocs too
 #= LOCALVERSION=-x	deb: what uname -r ends with (else -guard)
 #= KDEB_PKGVERSION=1	deb: the version of the packages
