@@ -172,13 +172,20 @@ static inline long swapped_bytes(const struct guard_map *map)
  * Sends all pages but guards out, @npages of them. Pages just written may need
  * more than one try: reclaim starts writing them and takes them when that is
  * done.
+ *
+ * Reclaim may also unmap a page and keep it, for somebody has a reference. In a
+ * shared mapping nothing is left then that MADV_PAGEOUT could find, until the
+ * page is touched.
  */
 static inline bool pages_out(const struct guard_map *map, size_t npages)
 {
 	long want = npages * page_size();
+	size_t page;
 	int i;
 
-	for (i = 0; i < 500 && swapped_bytes(map) < want; i++) {
+	for (i = 1; i <= 500 && swapped_bytes(map) < want; i++) {
+		for (page = 0; !(i % 50) && page * page_size() < map->size; page++)
+			page_readable(map_page(map, page));
 		if (sys_advise(map->base, map->size, MADV_PAGEOUT))
 			break;
 		usleep(10000);
