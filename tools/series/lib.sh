@@ -137,6 +137,14 @@ need_cc() {	# [PACKAGES]: sets cc to the compiler, which may have options or a w
 	need "${cc%% *}" "${1:-gcc}"
 }
 
+# Of the body of a message on stdin, the lines of more than 75 columns.  Tags and
+# addresses are not to be wrapped.
+long_lines() {
+	awk '
+		/^[A-Z][A-Za-z-]+: / || /^ *[^ ]*:\/\/[^ ]*$/ { next }
+		length > 75 { print "line of the body has " length " columns: " $0 }'
+}
+
 need_cross() {	# PREFIX
 	[ -z "$1" ] || need "${1}gcc" "gcc-${1%-}"
 }
