@@ -92,6 +92,33 @@ static long page_tables(void)
 	return proc_number("/proc/self/status", "VmPTE") * 1024;
 }
 
+/*
+ * What the lowest one adds to that: not a page everywhere, and 0 where it is less
+ * than a KiB. Pages are touched that have none in common. That may take tables of
+ * the higher levels as well, but not in both of the last two.
+ */
+static long page_table_size(size_t hsz)
+{
+	const size_t size = 3 * hsz;
+	char *area = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long before, added, least = 0;
+	size_t at;
+
+	if (area == MAP_FAILED)
+		return 0;
+	madvise(area, size, MADV_NOHUGEPAGE);
+	for (at = 0; at < size; at += hsz) {
+		before = page_tables();
+		area[at] = 1;
+		added = page_tables() - before;
+		if (at == hsz || (at && added < least))
+			least = added;
+	}
+	munmap(area, size);
+	return least;
+}
+
 FIXTURE(collapse) {
 	struct huge_map h;
 };
@@ -242,13 +269,15 @@ TEST_F_TIMEOUT(collapse, across_guard, 120)
 TEST_F_TIMEOUT(collapse, by_other_process_control, 120)
 {
 	struct huge_map *h = &self->h;
+	const long size = page_table_size(h->hsz);
 	long before;
 
+	if (size <= 0)
+		SKIP(return, "page tables are too small to be seen in VmPTE");
 	ASSERT_FALSE(flag_set(h->map.base));
-	ASSERT_LT(0, page_tables());
 	before = page_tables();
 	ASSERT_EQ(0, in_child(collapse_object, h));
-	EXPECT_EQ(before - (long)page_size(), page_tables());
+	EXPECT_EQ(before - size, page_tables());
 	EXPECT_TRUE(holds(h, 0, h->per));
 }
 
@@ -271,9 +300,9 @@ TEST_F_TIMEOUT(collapse, by_other_process, 120)
  * The guard is in the other half, and does not keep the page table of this one:
  * not here, and not in a child that has read it all.
  */
-static int loses_table(struct huge_map *h, long before)
+static int loses_table(struct huge_map *h, long before, long size)
 {
-	if (page_tables() != before - (long)page_size())
+	if (page_tables() != before - size)
 		return 1;
 	if (!page_guarded(map_page(&h->map, h->per + 1)) ||
 	    pagemap_guards(h->map.base, h->map.size) != 1)
@@ -284,11 +313,14 @@ static int loses_table(struct huge_map *h, long before)
 TEST_F_TIMEOUT(collapse, by_other_process_beside_guard, 120)
 {
 	struct huge_map *h = &self->h;
+	const long size = page_table_size(h->hsz);
 	int go[2], ready[2], status;
 	long before;
 	char byte;
 	pid_t pid;
 
+	if (size <= 0)
+		SKIP(return, "page tables are too small to be seen in VmPTE");
 	ASSERT_EQ(0, install_at(&h->map, h->per + 1, 1));
 	ASSERT_TRUE(flag_set(h->map.base));
 	ASSERT_EQ(0, pipe(go));
@@ -305,7 +337,7 @@ TEST_F_TIMEOUT(collapse, by_other_process_beside_guard, 120)
 		close(ready[1]);
 		if (read(go[0], &byte, 1) != 0)
 			_exit(11);
-		_exit(loses_table(h, before));
+		_exit(loses_table(h, before, size));
 	}
 	close(go[0]);
 	close(ready[1]);
@@ -313,7 +345,7 @@ TEST_F_TIMEOUT(collapse, by_other_process_beside_guard, 120)
 
 	before = page_tables();
 	ASSERT_EQ(0, in_child(collapse_object, h));
-	EXPECT_EQ(0, loses_table(h, before));
+	EXPECT_EQ(0, loses_table(h, before, size));
 	close(go[1]);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);

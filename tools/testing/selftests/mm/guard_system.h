@@ -260,10 +260,17 @@ static inline int fail_nth_left(int fd)
 }
 
 /*
- * Four page tables that nothing else is in, wherever it starts: those at the
- * ends are shared with the neighbours, and stay from round to round.
+ * With pages of 4 KiB these are four page tables that nothing else is in, wherever
+ * they start: those at the ends are shared with the neighbours, and stay from
+ * round to round. Larger pages have larger page tables.
  */
 #define NO_MEMORY_PAGES	2600
+
+/* At least so many, by the most entries that a page can have. */
+static inline int no_memory_tables(void)
+{
+	return (int)(NO_MEMORY_PAGES / (page_size() / sizeof(long))) - 1;
+}
 
 /* self->map of that size, and self->fd for fail_nth(). */
 #define NO_MEMORY_FIXTURE(fixture_name, supported)			\
