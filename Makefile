@@ -9,6 +9,10 @@ L := tools/lab
 # The tree that is built: of the base, or a copy of the user's.
 TREE := $(if $(KDIR),kdir,$(if $(TARBALL),tarball,$(BASE)))
 
+# Where all that is made goes.
+override BUILD := $(if $(BUILD),$(abspath $(BUILD)),$(CURDIR)/build)
+export BUILD
+
 # What works on the base alone says so, and not something of another tree.
 refuse = echo 'make $@ is for the base alone; $(1) is for make and make apply and deb and deb-try and refresh, TARBALL= for make check too' >&2; exit 2
 base_only = $(if $(KDIR)$(TARBALL),@$(call refuse,KDIR= or TARBALL=))
@@ -24,7 +28,7 @@ unexport MAKEFLAGS MFLAGS
 .PHONY: all
 all: ## packages, source, series, kernel, boot, and a demonstration of guard regions
 	@echo "[1/5] packages" >&2; $(S)/packages --install
-	@echo "[2/5] source of $(if $(KDIR),$(KDIR),$(if $(TARBALL),$(TARBALL),$(BASE)))" >&2; $(if $(KDIR)$(TARBALL),:,test -f build/$(BASE)/linux/.git/guard/unpacked || $(S)/fetch $(BASE) >/dev/null)
+	@echo "[2/5] source of $(if $(KDIR),$(KDIR),$(if $(TARBALL),$(TARBALL),$(BASE)))" >&2; $(if $(KDIR)$(TARBALL),:,test -f "$(BUILD)/$(BASE)/linux/.git/guard/unpacked" || $(S)/fetch $(BASE) >/dev/null)
 	@echo "[3/5] series" >&2; $(S)/apply $(BASE) >/dev/null
 	@echo "[4/5] kernel" >&2; $(L)/build $(TREE) fast >/dev/null
 	@echo "[5/5] demonstration" >&2; $(L)/demo $(TREE)
@@ -109,8 +113,8 @@ kunit: ## the KUnit tests, by the kernel's own kunit.py
 	$(base_only)
 	@$(S)/packages --install
 	@$(S)/apply $(BASE) >/dev/null
-	@cd build/$(BASE)/linux && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
-		--arch=x86_64 --kunitconfig=mm/tests --build_dir="$(CURDIR)/build/$(BASE)/kunit" --jobs=$$(nproc)
+	@cd "$(BUILD)/$(BASE)/linux" && PYTHONDONTWRITEBYTECODE=1 tools/testing/kunit/kunit.py run \
+		--arch=x86_64 --kunitconfig=mm/tests --build_dir="$(BUILD)/$(BASE)/kunit" --jobs=$${JOBS:-$$(nproc)}
 
 .PHONY: mbox
 mbox: ## the patches and cover letters as one mailbox, build/series/guard-BASE.mbox
@@ -167,10 +171,11 @@ audit: ## checkpatch, subjects, W=1 and sparse of each patch (FULL=1: build each
 #= BUILDS=all	audit: build these too (tiny, nommu, no-thp ... in tools/lab/configs)
 #= TOUCHED=1	audit BUILDS=: of each patch only what the series touches (add i386 arm64 riscv64)
 #= DOCS=1	audit: kernel-doc and htmldocs too
+#= BUILD=DIR	where all that is made goes, else build (no blank in its path)
 #= LOCALVERSION=-x	deb: what uname -r ends with (else -guard)
 #= KDEB_PKGVERSION=1	deb: the version of the packages
 #= CC=gcc	selftests, kselftest-tar, guardctl: the compiler, with options (CFLAGS= too)
-#= OUT=DIR	selftests: where the programs go. Those for another architecture:
+#= OUT=DIR	selftests, run-selftests: where the programs go. Those for another architecture:
 #= 	make selftests CC=aarch64-linux-gnu-gcc OUT=build/selftests/mm-arm64
 #= 	make kselftest-tar CC=aarch64-linux-gnu-gcc
 

@@ -790,7 +790,7 @@ static void flush_out(void)
 }
 
 static const char usage[] =
-"usage: guardctl [-A] [-j] [-s] PID        where the guard regions of a process are\n"
+"usage: guardctl [-A | -s] [-j] PID        where the guard regions of a process are\n"
 "       guardctl -a ADDR [-j] PID          is ADDR in one? status 0 yes, 1 no\n"
 "\n"
 "  -a, --address=ADDR  only this address, in hex\n"

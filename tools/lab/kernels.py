@@ -15,7 +15,6 @@ import sys
 import lab
 
 PATCHES = os.environ.get("PATCHES_DIR") or os.path.join(lab.TOP, "patches")
-lab.BUILD = os.path.abspath(lab.BUILD)
 
 
 def say(text):

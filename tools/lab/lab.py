@@ -19,7 +19,9 @@ MEANING = {
 
 LAB = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(LAB))
-BUILD = os.environ.get("BUILD") or os.path.join(TOP, "build")
+# What is started from here gets it as well, wherever that runs.
+BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(TOP, "build"))
+os.environ["BUILD"] = BUILD
 
 
 class LabError(Exception):

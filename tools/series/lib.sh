@@ -25,6 +25,15 @@ case $0 in
 esac
 TOP=$(CDPATH='' cd "$TOP" && while [ ! -f tools/series/lib.sh ] && [ "$PWD" != / ]; do cd ..; done; pwd)
 BUILD=${BUILD:-$TOP/build}
+# As the user sees them from where he is: tools go to other folders.
+case $BUILD in
+/*)	;;
+*)	BUILD=$PWD/$BUILD ;;
+esac
+case ${DEBIAN_KEYRING:-/} in
+/*)	;;
+*)	DEBIAN_KEYRING=$PWD/$DEBIAN_KEYRING ;;
+esac
 PATCHES_DIR=${PATCHES_DIR:-$TOP/patches}
 LOGS=$BUILD/logs
 ME=${0##*/}
